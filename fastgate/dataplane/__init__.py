@@ -1,0 +1,1 @@
+"""The data plane: Cython, microseconds, no Python object per request."""
