@@ -6,7 +6,7 @@ connection, because a head that is not complete yet is kept as bytes, not as spa
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 
 cdef enum:
     MAX_FIELDS = 256        # room in a Head; the configured limit is at most 250
