@@ -24,6 +24,7 @@ from fastgate.dataplane.wire cimport (
     H_X_FORWARDED_PORT, H_X_FORWARDED_PREFIX, H_X_FORWARDED_PROTO, H_X_REAL_IP,
     H_X_REQUEST_ID, same_name,
 )
+from fastgate.dataplane.words cimport copy_short, load8, load_short, put_decimal
 
 cdef enum:
     MAX_REQUEST_ID_BYTES = 128  # a longer one is replaced: it is copied into logs
@@ -145,51 +146,6 @@ cdef const char *reason_phrase(int status) noexcept nogil:
 
 
 # --- copying and checking -----------------------------------------------------
-
-
-cdef inline uint64_t load8(const char *p) noexcept nogil:
-    cdef uint64_t word
-    memcpy(&word, p, 8)
-    return word
-
-
-cdef inline uint64_t load_short(const char *p, size_t n) noexcept nogil:
-    """The n < 8 bytes at p, the rest of the word filled with `-`.
-
-    Two overlapping loads instead of a loop; nothing outside [p, p + n) is read.
-    Bytes may come twice or in another order, which a check does not mind.
-    """
-    cdef uint32_t first4, last4
-    cdef uint16_t first2, last2
-    if n >= 4:
-        memcpy(&first4, p, 4)
-        memcpy(&last4, p + n - 4, 4)
-        return <uint64_t>first4 | <uint64_t>last4 << 32
-    if n >= 2:
-        memcpy(&first2, p, 2)
-        memcpy(&last2, p + n - 2, 2)
-        return <uint64_t>first2 | <uint64_t>last2 << 16 | 0x2d2d2d2d00000000U
-    if n == 1:
-        return <uint64_t><uint8_t>p[0] | 0x2d2d2d2d2d2d2d00U
-    return 0x2d2d2d2d2d2d2d2dU
-
-
-cdef inline void copy_short(char *out, const char *p, size_t n) noexcept nogil:
-    """Copy n < 8 bytes without calling memcpy."""
-    cdef uint32_t first4, last4
-    cdef uint16_t first2, last2
-    if n >= 4:
-        memcpy(&first4, p, 4)
-        memcpy(&last4, p + n - 4, 4)
-        memcpy(out, &first4, 4)
-        memcpy(out + n - 4, &last4, 4)
-    elif n >= 2:
-        memcpy(&first2, p, 2)
-        memcpy(&last2, p + n - 2, 2)
-        memcpy(out, &first2, 2)
-        memcpy(out + n - 2, &last2, 2)
-    elif n == 1:
-        out[0] = p[0]
 
 
 cdef inline uint64_t controls(uint64_t word) noexcept nogil:
@@ -358,20 +314,13 @@ cdef inline void put_field(
     o.at = at + 2
 
 
-cdef void put_number(Out *o, int64_t number) noexcept nogil:
+cdef inline void put_number(Out *o, int64_t number) noexcept nogil:
     """Append a number >= 0 in decimal."""
     cdef char digits[20]
-    cdef int n = 20
-    cdef uint64_t left = <uint64_t>number
-    while True:
-        n -= 1
-        digits[n] = c'0' + <char>(left % 10)
-        left //= 10
-        if left == 0:
-            break
-    if fits(o, 20 - n):
-        memcpy(o.at, digits + n, 20 - n)
-        o.at += 20 - n
+    cdef size_t n = put_decimal(digits, <uint64_t>number) - digits
+    if fits(o, n):
+        memcpy(o.at, digits, n)
+        o.at += n
 
 
 cdef bint put_list(Out *o, const Head *h, HeaderId id) noexcept nogil:
