@@ -1,16 +1,24 @@
-"""The writers of rewrite.pyx, callable from a test. Runs in: tests only."""
+"""The writers of rewrite, router and accesslog, callable from a test.
+
+Runs in: tests only.
+"""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from fastgate.dataplane.accesslog cimport (
+    LOG_COMBINED, LOG_JSON, LOG_OFF, Log, LogRecord, Text, log_close, log_flush,
+    log_line, log_open, log_reopen, log_tick,
+)
 from fastgate.dataplane.faults cimport fault_info
 from fastgate.dataplane.limits cimport Cidr, parse_address
 from fastgate.dataplane.rewrite cimport (
     RULE_ADD, RULE_REMOVE, RULE_SET, client_address, reason_phrase as c_phrase,
     write_reply as c_write_reply, write_request, write_response,
 )
+from fastgate.dataplane.router cimport RouteQuery, Router, route
 from fastgate.dataplane.wire cimport Field, MAX_FIELDS, header_id
 
 OPS = {"set": RULE_SET, "add": RULE_ADD, "remove": RULE_REMOVE}
@@ -153,10 +161,10 @@ cdef class RequestProbe(Message):
         cdef char out[65536]
         cdef ssize_t total = 0
         cdef int64_t began
-        cdef int i
+        cdef int _round
         with nogil:
             began = now_ns()
-            for i in range(rounds):
+            for _round in range(rounds):
                 total += write_request(
                     out, 65536, self.head, &self.policy, &self.facts
                 )
@@ -205,10 +213,10 @@ cdef class ResponseProbe(Message):
         cdef char out[65536]
         cdef ssize_t total = 0
         cdef int64_t began
-        cdef int i
+        cdef int _round
         with nogil:
             began = now_ns()
-            for i in range(rounds):
+            for _round in range(rounds):
                 total += write_response(
                     out, 65536, self.head, &self.policy, &self.framing
                 )
@@ -257,3 +265,111 @@ def client_of(bytes peer, fields=(), trusted=()):
         probe.head, cidrs, <int>len(trusted), peer, len(peer), out, 64
     )
     return out[:n]
+
+
+def time_route_ns(Router router, bytes host, bytes path, int rounds):
+    """Nanoseconds of one lookup, over so many rounds."""
+    cdef RouteQuery q
+    cdef int64_t began
+    cdef int64_t total = 0
+    cdef int _round
+    q.host = host
+    q.host_len = <uint32_t>len(host)
+    q.path = path
+    q.path_len = <uint32_t>len(path)
+    with nogil:
+        began = now_ns()
+        for _round in range(rounds):
+            total += route(router.table, &q)
+        began = now_ns() - began
+    if total < 0:
+        raise AssertionError("no route")
+    return began / rounds
+
+
+cdef class LogProbe:
+    """A log on a descriptor, which it owns, and the record it is given."""
+
+    cdef Log log
+    cdef LogRecord record
+    cdef list kept
+
+    def __init__(self, int fd, form="combined", size_t size=16384):
+        forms = {"off": LOG_OFF, "combined": LOG_COMBINED, "json": LOG_JSON}
+        log_open(&self.log, fd, forms[form], size)
+
+    def __dealloc__(self):
+        log_close(&self.log)
+
+    cdef Text text(self, dict values, str key):
+        cdef Text text
+        cdef bytes value = values.pop(key, None)
+        text.at = NULL
+        text.len = 0
+        if value is not None:
+            self.kept.append(value)
+            text.at = value
+            text.len = <uint32_t>len(value)
+        return text
+
+    def line(self, **values):
+        """Append one line."""
+        self.kept = []
+        self.record.remote_addr = self.text(values, "remote_addr")
+        self.record.remote_user = self.text(values, "remote_user")
+        self.record.request_line = self.text(values, "request_line")
+        self.record.referer = self.text(values, "referer")
+        self.record.user_agent = self.text(values, "user_agent")
+        self.record.host = self.text(values, "host")
+        self.record.request_id = self.text(values, "request_id")
+        self.record.route = self.text(values, "route")
+        self.record.upstream = self.text(values, "upstream")
+        self.record.endpoint = self.text(values, "endpoint")
+        self.record.reason = self.text(values, "reason")
+        self.record.status = values.pop("status", 200)
+        self.record.retries = values.pop("retries", 0)
+        self.record.bytes_in = values.pop("bytes_in", 0)
+        self.record.bytes_out = values.pop("bytes_out", 0)
+        self.record.total_us = values.pop("total_us", 0)
+        self.record.upstream_us = values.pop("upstream_us", -1)
+        if values:
+            raise TypeError(f"unknown: {sorted(values)}")
+        log_line(&self.log, &self.record)
+
+    def time_ns(self, int rounds):
+        """Nanoseconds of the last line again, writes to the file included."""
+        cdef int64_t began
+        cdef int _round
+        with nogil:
+            began = now_ns()
+            for _round in range(rounds):
+                log_line(&self.log, &self.record)
+            began = now_ns() - began
+        return began / rounds
+
+    def tick(self, int64_t wall_s):
+        """Set the clock; returns its three texts."""
+        log_tick(&self.log, wall_s)
+        return self.log.local_time, self.log.iso_time, self.log.http_date
+
+    def flush(self):
+        """Write the buffer out."""
+        log_flush(&self.log)
+
+    def reopen(self, int fd):
+        """Go on in another file."""
+        log_reopen(&self.log, fd)
+
+    def close(self):
+        """Write out, close, free."""
+        log_close(&self.log)
+
+    @property
+    def dropped(self):
+        """Lines lost."""
+        return self.log.dropped
+
+    @property
+    def used(self):
+        """Bytes in the buffer."""
+        return self.log.used
