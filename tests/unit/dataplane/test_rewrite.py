@@ -13,7 +13,7 @@ CRLF = b"\r\n"
 def head_of(written):
     """(start line, [(name, value)]) of a written head, or fail."""
     assert isinstance(written, bytes), written
-    head, end, rest = written.partition(b"\r\n\r\n")
+    head, end, _ = written.partition(b"\r\n\r\n")
     assert end, written
     start, *lines = head.split(CRLF)
     return start, [tuple(line.split(b": ", 1)) for line in lines]
@@ -147,7 +147,7 @@ def test_every_byte_is_judged_at_every_place_of_a_word(at):
         text = b"a" * at + bytes([byte]) + b"b" * (19 - at)
         for cut in (text, text[: at + 1]):
             name_passes = byte in TCHARS
-            value_passes = byte >= 0x20 and byte != 0x7F or byte == 0x09
+            value_passes = (byte >= 0x20 and byte != 0x7F) or byte == 0x09
             target_passes = byte > 0x20 and byte != 0x7F
 
             assert isinstance(request((cut, b"v")), bytes) == name_passes
