@@ -22,6 +22,7 @@ LADDER = [
     "fastgate.dataplane.limits",
     "fastgate.dataplane.balance",
     "fastgate.dataplane.router",
+    "fastgate.dataplane.canonical",
     "fastgate.dataplane.wire",
     "fastgate.dataplane.rewrite",
     "fastgate.dataplane.accesslog",
