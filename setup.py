@@ -31,6 +31,7 @@ LADDER = [
     "fastgate.dataplane.pool",
     "fastgate.dataplane.upstream",
     "fastgate.dataplane.downstream",
+    "fastgate.dataplane.record",
     "fastgate.dataplane.exchange",
     "fastgate.dataplane.engine",
     "fastgate._core",

@@ -76,10 +76,9 @@ def fill_tables() -> None:
             HOST_BYTE[byte] = O_COLON
         else:
             HOST_BYTE[byte] = O_BAD
-    for value, byte in enumerate(b"0123456789abcdef"):
-        HEX_VALUE[byte] = value
-    for value, byte in enumerate(b"ABCDEF"):
-        HEX_VALUE[byte] = 10 + value
+    for value in range(16):
+        HEX_VALUE[ord(f"{value:x}")] = value
+        HEX_VALUE[ord(f"{value:X}")] = value
 
 
 fill_tables()

@@ -1,13 +1,13 @@
 """The rooms slots, balance and limits, opened to pytest.
 
 Runs in: tests only. Arguments are checked here, for the rooms themselves trust
-their callers. The `time_*` functions loop in C and return nanoseconds a turn, so
-that no Python call is measured.
+their callers. The `time_*` functions loop in C and return nanoseconds of CPU a
+turn, so that neither Python's calls nor other processes' time are measured.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 from fastgate.dataplane cimport balance, limits, slots
 from fastgate.dataplane.atomics cimport fg_store, fg_store32
@@ -43,7 +43,7 @@ cdef slots.Shared *shared_of(slots.Region region, int worker, int endpoint) exce
 
 cdef double now_ns() noexcept nogil:
     cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
     return now.tv_sec * 1e9 + now.tv_nsec
 
 
