@@ -255,6 +255,16 @@ cdef inline bint copy_target(char *out, const char *p, size_t n) noexcept nogil:
 # --- the one way to write -----------------------------------------------------
 
 
+cdef inline void begin(
+    Out *o, char *out, size_t room, int bad_fault, int room_fault
+) noexcept nogil:
+    o.at = out
+    o.end = out + room
+    o.fault = 0
+    o.bad_fault = bad_fault
+    o.room_fault = room_fault
+
+
 cdef void fail(Out *o, int fault) noexcept nogil:
     if not o.fault:
         o.fault = fault
@@ -406,13 +416,13 @@ cdef void put_rules(
             put_field(o, rule.name, rule.name_len, rule.value, rule.value_len)
 
 
-cdef uint32_t ids_of(const Rules *rules, uint32_t protected) noexcept nogil:
-    """A bit for each HeaderId that some rule names, protected ones apart."""
+cdef uint32_t ids_of(const Rules *rules) noexcept nogil:
+    """A bit for each HeaderId that some rule names."""
     cdef uint32_t ids = 0
     cdef int i
     for i in range(rules.n):
         ids |= <uint32_t>1 << rules.rules[i].id
-    return ids & ~protected
+    return ids
 
 
 cdef inline bint wanted(
@@ -593,15 +603,11 @@ cdef ssize_t write_request(
     cdef uint32_t protected = <uint32_t>FRAMING | <uint32_t>1 << H_HOST
     cdef uint32_t skip = protected
     cdef uint32_t look = 0
-    o.at = out
-    o.end = out + room
-    o.fault = 0
-    o.bad_fault = FAULT_BAD_HEADER
-    o.room_fault = FAULT_HEAD_TOO_LARGE
+    begin(&o, out, room, FAULT_BAD_HEADER, FAULT_HEAD_TOO_LARGE)
     if rules.n:
         if rules.n > MAX_RULES:
             return -FAULT_INTERNAL
-        look = ids_of(rules, protected)
+        look = ids_of(rules)
     if not facts.trusted:
         skip |= <uint32_t>CLAIMS
     if policy.x_forwarded:
@@ -702,17 +708,13 @@ cdef ssize_t write_response(
     cdef uint32_t skip = <uint32_t>FRAMING
     cdef uint32_t look = 0
     cdef int64_t length = framing.content_length
-    o.at = out
-    o.end = out + room
-    o.fault = 0
-    o.bad_fault = FAULT_UPSTREAM_BAD
-    o.room_fault = FAULT_UPSTREAM_BAD
+    begin(&o, out, room, FAULT_UPSTREAM_BAD, FAULT_UPSTREAM_BAD)
     if not 100 <= h.status <= 999:
         return -FAULT_UPSTREAM_BAD
     if rules.n:
         if rules.n > MAX_RULES:
             return -FAULT_INTERNAL
-        look = ids_of(rules, <uint32_t>FRAMING)
+        look = ids_of(rules)
     if policy.server is not NULL:
         skip |= <uint32_t>1 << H_SERVER
     if policy.via:
@@ -765,11 +767,7 @@ cdef ssize_t write_reply(
     head_only leaves the body out but tells its length (RFC 9110 section 9.3.2).
     """
     cdef Out o
-    o.at = out
-    o.end = out + room
-    o.fault = 0
-    o.bad_fault = FAULT_INTERNAL
-    o.room_fault = FAULT_INTERNAL
+    begin(&o, out, room, FAULT_INTERNAL, FAULT_INTERNAL)
     if not 200 <= status <= 599:
         return -FAULT_INTERNAL
     if text is NULL or text[0] == 0:
