@@ -17,14 +17,14 @@ class Region:
     endpoints: int
     @staticmethod
     def create(workers: int, endpoints: int) -> Region:
-        """A new one: rows empty, endpoints up with weight 1.
+        """Make a new one: rows empty, endpoints up with weight 1.
 
         Raises ValueError for counts out of range, OSError from the kernel.
         """
 
     @staticmethod
     def attach(fd: int) -> Region:
-        """The region behind a descriptor that another process made.
+        """Take the region behind a descriptor that another process made.
 
         The descriptor is duplicated. Raises ValueError for any other content.
         """
