@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "native"))
 
-import wire_probe as probe  # noqa: E402
+import wire_probe as probe
 
 UNRESERVED = (string.ascii_letters + string.digits + "-._~").encode()
 
@@ -214,7 +214,7 @@ def test_the_canonical_path_is_its_own_canonical_form(
 def reference_path(path: str) -> str | None:
     """The slow and plain way, on segments; None for a climb above the root."""
     out: list[str] = []
-    segments = [s for s in path.split("/")[1:]]
+    segments = path.split("/")[1:]
     for index, segment in enumerate(segments):
         last = index == len(segments) - 1
         if segment == "..":
