@@ -6,6 +6,7 @@ codes: 0 measured, 1 an answer was wrong or (with --assert) a bar was missed, 2 
 
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import platform
@@ -46,7 +47,7 @@ SCENARIOS = {
     "post16k": Scenario(script="post16k.lua", method="POST", request_bytes=16 << 10),
     "newconn": Scenario(script="newconn.lua", has_floor=False),
 }
-DEFAULT_CONNECTIONS = {"browser": (1, 64, 1000)}
+DEFAULT_CONNECTIONS: dict[str, tuple[int, ...]] = {"browser": (1, 64, 1000)}
 
 
 def cases_of(
@@ -74,7 +75,7 @@ def verify(peer: peers.Peer, scenario: Scenario) -> str:
     body = None if scenario.request_bytes is None else bytes(scenario.request_bytes)
     try:
         got = peers.ask(peer.port, scenario.method, scenario.path, body)
-    except (OSError, peers.http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException) as error:
         return f"{scenario.method} {scenario.path}: {error!r}"
     if got != (200, scenario.answer_bytes):
         status, length = got

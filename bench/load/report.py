@@ -316,6 +316,5 @@ def _panel_title(case: Case) -> str:
     connections = "connection" if case.connections == 1 else "connections"
     workers = "worker" if case.workers == 1 else "workers"
     return (
-        f"{case.scenario}\n"
-        f"{case.connections} {connections}, {case.workers} {workers}"
+        f"{case.scenario}\n{case.connections} {connections}, {case.workers} {workers}"
     )
