@@ -53,7 +53,8 @@ ARROWS: dict[str, set[str]] = {
 }
 
 PROCESSES = re.compile(
-    r"^Runs in: (master|worker|steward|every process|the command line)\b", re.MULTILINE
+    r"(?:^|[.] )Runs in: (master|worker|steward|every process|the command line)\b",
+    re.MULTILINE,
 )
 
 # Expected lines where the design names them; a file past twice its number is split.
@@ -422,7 +423,7 @@ class House:
         if not PROCESSES.search(lines):
             yield source.violation(
                 1,
-                "the module's docstring has no line"
+                "the module's docstring lacks"
                 " `Runs in: master | worker | steward | every process`",
             )
 

@@ -149,17 +149,26 @@ fg_install_requirements() {
     mv "$VENV/.fastgate-wanted" "$stamp"
 }
 
-# What decides the compiled result: sources, settings, flags, tool versions, and
-# that each built module is still there.
-fg_build_stamp() {
+# What decides how sources are compiled. Neither Cython nor setuptools notices a
+# change of these, so that everything is then compiled anew.
+fg_flags_stamp() {
     {
         "$PY" -c 'import Cython, sys; print(sys.version, Cython.__version__)'
         gcc -dumpfullversion
         printf '%s\n' "$PWD" "${FASTGATE_DEBUG:-}" "${FASTGATE_SANITIZE:-}" \
             "${CFLAGS:-}" "${LDFLAGS:-}"
-        find fastgate tests/native -name '*.py[xd]' -print0 | sort -z |
+        sha256sum setup.py tests/native/setup.py
+    } | sha256sum
+}
+
+# What decides the compiled result: the flags, the sources, the settings, and that
+# each built module is still there.
+fg_build_stamp() {
+    {
+        fg_flags_stamp
+        find fastgate tests/native -name '*.p[xy][xd]' -print0 | sort -z |
             xargs -0r sha256sum
-        sha256sum setup.py pyproject.toml tests/native/setup.py
+        sha256sum pyproject.toml
         find fastgate tests/native -name '*.so' | sort
     } | sha256sum
 }
@@ -178,26 +187,34 @@ fg_keep_hints() {
 }
 
 fg_build() {
-    local stamp=build/stamp kept=build/hints settings
+    local stamp=build/stamp flags=build/flags kept=build/hints settings force=()
     mkdir -p build
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(fg_build_stamp)" ]; then
         return 0
     fi
+    if [ "$(cat "$flags" 2>/dev/null)" != "$(fg_flags_stamp)" ]; then
+        force=(--force)
+        export CYTHON_FORCE_REGEN=1
+    fi
     settings=$(sha256sum pyproject.toml)
+    # pip compiles everything each time; it is needed only for what it installs.
     if [ "$PWD" = "$ROOT" ] && { [ ! -x "$VENV/bin/fastgate" ] ||
         [ "$(cat "$VENV/.fastgate-settings" 2>/dev/null)" != "$settings" ]; }; then
         fg_quietly "compiling and installing fastgate" "$PY" -m pip install -v \
             --no-build-isolation --no-deps -e .
         printf '%s\n' "$settings" >"$VENV/.fastgate-settings"
     else
-        fg_quietly "compiling fastgate" "$PY" setup.py build_ext --inplace
+        fg_quietly "compiling fastgate" \
+            "$PY" setup.py build_ext --inplace ${force[@]+"${force[@]}"}
     fi
     fg_keep_hints "$kept"
     if [ -n "$(find tests/native -name '*.pyx' 2>/dev/null)" ]; then
         fg_quietly "compiling the test modules" \
-            "$PY" tests/native/setup.py build_ext
+            "$PY" tests/native/setup.py build_ext ${force[@]+"${force[@]}"}
         fg_keep_hints "$kept"
     fi
+    unset CYTHON_FORCE_REGEN
+    fg_flags_stamp >"$flags"
     fg_build_stamp >"$stamp"
 }
 

@@ -295,7 +295,21 @@ def test_a_module_that_does_not_say_where_it_runs_is_reported(
 ) -> None:
     (found,) = check({path: text})
 
-    assert found.startswith(f"{path}:1: the module's docstring has no line `Runs in:")
+    assert found.startswith(f"{path}:1: the module's docstring lacks `Runs in:")
+
+
+@pytest.mark.parametrize(
+    "docstring",
+    [
+        '"""A table. Runs in: worker."""',
+        '"""A table.\n\nRuns in: master (before it forks) and steward.\n"""',
+        'r"""Runs in: every process."""',
+    ],
+)
+def test_a_docstring_may_say_anywhere_where_it_runs(
+    check: Check, docstring: str
+) -> None:
+    assert check({"fastgate/dataplane/pool.pyx": docstring + "\n"}) == []
 
 
 @pytest.mark.parametrize(
