@@ -86,7 +86,7 @@ fg_need_machine() {
     fi
     if ! command -v gcc >/dev/null; then
         missing+=(gcc libc6-dev)
-    elif ! printf '#include <stdio.h>\n' | gcc -E - >/dev/null 2>&1; then
+    elif ! gcc -E -x c - <<<'#include <stdio.h>' >/dev/null 2>&1; then
         missing+=(libc6-dev)
     fi
     command -v curl >/dev/null || missing+=(curl)
