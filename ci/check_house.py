@@ -419,7 +419,8 @@ class House:
         opening = next(
             (m["prose"] for m in TOKEN.finditer(source.text) if not m["comment"]), None
         )
-        lines = "\n".join(line.strip() for line in (opening or "").splitlines())
+        body = (opening or "").lstrip("rRbBuUfF").strip("\"'")
+        lines = "\n".join(line.strip() for line in body.splitlines())
         if not PROCESSES.search(lines):
             yield source.violation(
                 1,

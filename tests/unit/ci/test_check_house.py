@@ -303,6 +303,7 @@ def test_a_module_that_does_not_say_where_it_runs_is_reported(
     [
         '"""A table. Runs in: worker."""',
         '"""A table.\n\nRuns in: master (before it forks) and steward.\n"""',
+        '"""Runs in: every process."""',
         'r"""Runs in: every process."""',
     ],
 )
