@@ -6,11 +6,10 @@ Faults of the data plane are values (`dataplane/faults.pxd`), never these.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong, and where.
 
     file        the file's name, or what else was wrong: `--max-body`,

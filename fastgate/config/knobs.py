@@ -11,10 +11,9 @@ Defaults lean to safety (THREATS: slow clients, smuggling) and to the values
 that users of nginx, HAProxy and Envoy would otherwise set by hand.
 """
 
-import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from fastgate.config.units import (
     BadValueError,
@@ -59,8 +58,7 @@ GROUPS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Knob:
+class Knob(NamedTuple):
     """One scalar setting.
 
     default   as it would be written in a file; None = not set
@@ -114,10 +112,13 @@ class Knob:
     def range_text(self) -> str:
         """Give the bounds for the documentation, or an empty text."""
         write = _WRITERS.get(self.kind)
-        if write is None or (self.high is None and not self.low):
+        if write is None:
             return ""
-        low = write(self.low)
-        text = f"{low}..{write(self.high)}" if self.high is not None else f">= {low}"
+        # Bounds that only keep a number in its machine word are no help.
+        if self.high is None or self.high >= _NO_BOUND:
+            text = f">= {write(self.low)}" if self.low else ""
+        else:
+            text = f"{write(self.low)}..{write(self.high)}"
         return f"{text}, or 0: {self.zero}" if self.zero else text
 
     def read(self, raw: object) -> Value:
@@ -141,6 +142,8 @@ class Knob:
             return value
         return _WRITERS[self.kind](value)
 
+
+_NO_BOUND = 1 << 30
 
 _WRITERS: dict[Kind, Callable[[int], str]] = {
     Kind.COUNT: str,
@@ -227,6 +230,8 @@ def _read_text(knob: Knob, raw: object) -> str | None:
 
 
 def _read_networks(knob: Knob, raw: object) -> tuple[str, ...]:
+    import ipaddress  # noqa: PLC0415 (help must not pay for it)
+
     if isinstance(raw, str):
         parts: list[object] = [part for part in raw.split(",") if part.strip()]
     elif isinstance(raw, list | tuple):
@@ -386,7 +391,7 @@ def _table() -> tuple[Knob, ...]:
             help="client connections per worker; auto: what the open files allow at"
             " two per connection",
             low=1,
-            high=1 << 24,
+            high=1 << 30,
             words=("auto",),
         ),
         Knob(
@@ -627,7 +632,7 @@ def _table() -> tuple[Knob, ...]:
             default=0,
             group=upstream,
             help="connections per endpoint and worker; 0: no limit",
-            high=1 << 24,
+            high=1 << 30,
             scopes=_UPSTREAM,
         ),
         Knob(

@@ -13,7 +13,7 @@ Scalar settings take default, range and description from `knobs.KNOBS`.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
@@ -37,6 +37,7 @@ from fastgate.config.units import (
     nearest,
     parse_count,
     parse_percent,
+    parse_size_bytes,
     show,
 )
 
@@ -90,8 +91,17 @@ def _fault(message: str, suggestion: str | None = None) -> PydanticCustomError:
     return PydanticCustomError("fastgate", "{text}", context)
 
 
-def _knob(key: str, *, overrides: bool = False) -> Any:
-    """Make the field of a knob; `overrides`: None, meaning the gateway's value."""
+def _knob(
+    key: str,
+    *,
+    overrides: bool = False,
+    factory: Callable[[dict[str, Any]], Any] | None = None,
+) -> Any:
+    """Make the field of a knob.
+
+    overrides  its default is None, meaning the gateway's value
+    factory    makes the default from the fields before it
+    """
     knob = KNOBS[key]
 
     def describe(schema: dict[str, Any]) -> None:
@@ -115,6 +125,11 @@ def _knob(key: str, *, overrides: bool = False) -> Any:
             description=f"{knob.help} (default: the gateway's {key})",
             json_schema_extra=describe,
         )
+    description = f"{knob.help} (default: {knob.default_text})"
+    if factory is not None:
+        return Field(
+            default_factory=factory, description=description, json_schema_extra=describe
+        )
     # `auto` is resolved by the validator, which defaults skip unless asked.
     is_auto = knob.default == "auto"
     default: Any = knob.default
@@ -122,7 +137,7 @@ def _knob(key: str, *, overrides: bool = False) -> Any:
         default = knob.read(default)
     return Field(
         default=default,
-        description=f"{knob.help} (default: {knob.default_text})",
+        description=description,
         validate_default=is_auto,
         json_schema_extra=describe,
     )
@@ -169,6 +184,13 @@ def _eject_for_ms(eject: str | None) -> int | None:
     return None if eject is None else parse_eject(eject)[1]
 
 
+def _head_or_less(data: dict[str, Any]) -> int:
+    """Give the default of max_target: a target is part of the head."""
+    default = parse_size_bytes(KNOBS["max_target"].default)
+    max_header: int = data.get("max_header", default)
+    return min(default, max_header)
+
+
 class Gateway(_Settings):
     """Settings of the whole program, and the defaults of upstreams and routes."""
 
@@ -197,7 +219,7 @@ class Gateway(_Settings):
     send_timeout: int = _knob("send_timeout")
     max_header: int = _knob("max_header")
     max_headers: int = _knob("max_headers")
-    max_target: int = _knob("max_target")
+    max_target: int = _knob("max_target", factory=_head_or_less)
     max_body: int = _knob("max_body")
     buffer_response: int = _knob("buffer_response")
 
@@ -253,8 +275,6 @@ class Gateway(_Settings):
     @field_validator("max_target")
     @classmethod
     def _fits_the_head(cls, max_target: int, info: ValidationInfo) -> int:
-        # The default is not held to this: a head limit below it limits the
-        # target as well.
         max_header = info.data.get("max_header")
         if max_header is not None and max_target > max_header:
             raise _fault(

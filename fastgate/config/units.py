@@ -9,8 +9,7 @@ number of milliseconds or bytes is refused rather than rounded.
 """
 
 import re
-from difflib import get_close_matches
-from fractions import Fraction
+from collections.abc import Sequence
 
 DURATION_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 SIZE_BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -76,9 +75,15 @@ def show(raw: object) -> str:
     return text
 
 
-def nearest(word: str, words: list[str] | tuple[str, ...]) -> str | None:
-    """Give the word most like `word`, or None if none is like it."""
-    found = get_close_matches(word.lower(), words, n=1, cutoff=0.6)
+def nearest(word: str, words: Sequence[str], cutoff: float = 0.6) -> str | None:
+    """Give the word most like `word`, or None if none is like it.
+
+    cutoff  least likeness, 0..1, as difflib measures it
+    """
+    from difflib import get_close_matches  # noqa: PLC0415 (help must not pay)
+
+    # Likeness takes time quadratic in the length.
+    found = get_close_matches(word[:64].lower(), words, n=1, cutoff=cutoff)
     return found[0] if found else None
 
 
@@ -98,6 +103,14 @@ def _text_of_number(raw: object) -> str | None:
     return None
 
 
+def _times(number: str, unit: int) -> int | None:
+    """Multiply a decimal by a unit; None if the product is not whole."""
+    whole, _, decimals = number.partition(".")
+    scale = 10 ** len(decimals)
+    product = int(whole + decimals) * unit
+    return product // scale if product % scale == 0 else None
+
+
 def parse_duration_ms(raw: object) -> int:
     """Read `250ms`, `30s`, `5m`, `1h`, `1m30s` or a number of seconds.
 
@@ -115,18 +128,20 @@ def parse_duration_ms(raw: object) -> int:
         raise BadValueError(
             f"{show(raw)} is not a duration: write 250ms, 30s, 5m or 1h", suggestion
         )
-    total = Fraction(0)
+    total = 0
     for number, unit in _DURATION_PART.findall(text):
-        total += Fraction(number) * DURATION_MS[unit or "s"]
-    if total.denominator != 1:
-        raise BadValueError(f"{show(raw)} is not a whole number of milliseconds")
-    return int(total)
+        ms = _times(number, DURATION_MS[unit or "s"])
+        if ms is None:
+            raise BadValueError(f"{show(raw)} is not a whole number of milliseconds")
+        total += ms
+    return total
 
 
 def format_duration(ms: int) -> str:
     """Write milliseconds the way `parse_duration_ms` reads them back exactly."""
-    for unit in ("h", "m", "s"):
-        if ms and ms % DURATION_MS[unit] == 0:
+    # 60s and 90s read better than 1m and 1.5m.
+    for unit, least in (("h", 1), ("m", 2), ("s", 1)):
+        if ms >= least * DURATION_MS[unit] and ms % DURATION_MS[unit] == 0:
             return f"{ms // DURATION_MS[unit]}{unit}"
     return f"{ms}ms" if ms else "0s"
 
@@ -150,10 +165,10 @@ def parse_size_bytes(raw: object) -> int:
             f"{show(raw)} is not a size: write 8k, 16m, 1g or a number of bytes",
             suggestion,
         )
-    total = Fraction(found[1]) * SIZE_BYTES[found[2].lower()]
-    if total.denominator != 1:
+    size_bytes = _times(found[1], SIZE_BYTES[found[2].lower()])
+    if size_bytes is None:
         raise BadValueError(f"{show(raw)} is not a whole number of bytes")
-    return int(total)
+    return size_bytes
 
 
 def format_size(size_bytes: int) -> str:
