@@ -7,19 +7,22 @@ master and the compiled core are imported by the command that needs them. No
 traceback reaches a user: `main` turns every exception into one line.
 """
 
-import argparse
+# Imports stand in the commands that need them.
+# ruff: noqa: PLC0415
+
 import importlib
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING
 
 from fastgate import __version__
-from fastgate.config.knobs import GROUPS, KNOBS, Kind, Knob
-from fastgate.config.quick import QUICK
-from fastgate.config.units import nearest, show
 from fastgate.errors import ConfigError, FastgateError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from fastgate.config.load import Loaded
 
 EXIT_GOOD = 0
 EXIT_INTERNAL = 3
@@ -48,145 +51,26 @@ Exit codes: 0 good, 1 bad configuration, 2 bad usage, 3 could not start.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises UsageError, and knows its flags."""
+def _load(found: "argparse.Namespace") -> "Loaded":
+    from fastgate.config.flags import settings_given
+    from fastgate.config.load import load
 
-    def error(self, message: str) -> NoReturn:
-        message = re.sub(r"^argument ([^:/]*/)?([^:]*): ", r"\2: ", message)
-        message = re.sub(
-            r"expected (one|at least one) argument", "needs a value", message
-        )
-        raise UsageError(f"{message}\nsee '{self.prog} --help'")
-
-    def flags(self) -> list[str]:
-        """Give every flag, long and short."""
-        return [flag for action in self._actions for flag in action.option_strings]
-
-    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse all of `arguments`. Raises UsageError naming what is unknown."""
-        found, unknown = self.parse_known_args(arguments)
-        if unknown:
-            self._refuse(unknown[0])
-        return found
-
-    def _refuse(self, first: str) -> NoReturn:
-        if not first.startswith("-"):
-            self.error(f"unexpected argument {show(first)}")
-        flag = first.partition("=")[0]
-        meant = nearest(flag, [f for f in self.flags() if f.startswith("--")])
-        hint = f"; did you mean '{meant}'?" if meant else ""
-        self.error(f"unknown flag {show(flag)}{hint}")
-
-
-class _Formatter(argparse.HelpFormatter):
-    """Help as wide as the terminal, up to 100 columns."""
-
-    def __init__(self, prog: str) -> None:
-        import shutil  # noqa: PLC0415 (the shortest help needs none)
-
-        width = min(shutil.get_terminal_size().columns, 100) - 2
-        super().__init__(prog, max_help_position=32, width=width)
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        # `-c, --config FILE`, not `-c FILE, --config FILE`.
-        if not action.option_strings or action.nargs == 0:
-            return super()._format_action_invocation(action)
-        metavar = str(action.metavar)
-        if action.nargs == "?":
-            metavar = f"[{metavar}]"
-        return f"{', '.join(action.option_strings)} {metavar}"
-
-
-def _parser(command: str, summary: str) -> _Parser:
-    return _Parser(
-        prog=f"fastgate {command}",
-        usage=f"fastgate {command} [flags]",
-        description=summary,
-        formatter_class=_Formatter,
-        allow_abbrev=False,
-    )
-
-
-def _help_of(knob: Knob) -> str:
-    notes = [f"env: {knob.variable}", f"default: {knob.default_text}"]
-    if knob.range_text:
-        notes.append(knob.range_text)
-    return f"{knob.help} [{'; '.join(notes)}]".replace("%", "%%")
-
-
-def _add_config_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-c",
-        "--config",
-        metavar="FILE",
-        default=os.environ.get("FASTGATE_CONFIG") or None,
-        help="configuration file, TOML [env: FASTGATE_CONFIG; default: none]",
-    )
-
-
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add the flag of every setting, in groups."""
-    start = parser.add_argument_group("quick start, without a file")
-    for quick in QUICK.values():
-        start.add_argument(
-            quick.flag,
-            dest=quick.key,
-            metavar=quick.metavar,
-            action="append",
-            default=argparse.SUPPRESS,
-            help=f"{quick.help} [env: {quick.variable}]",
-        )
-    for title in GROUPS:
-        group = parser.add_argument_group(title)
-        for knob in KNOBS.values():
-            if knob.group != title:
-                continue
-            is_switch = knob.kind is Kind.SWITCH
-            group.add_argument(
-                knob.flag,
-                *knob.aliases,
-                dest=knob.key,
-                metavar=knob.metavar,
-                nargs="?" if is_switch else None,
-                const="on" if is_switch else None,
-                default=argparse.SUPPRESS,
-                help=_help_of(knob),
-            )
-
-
-def settings_parser(command: str, summary: str) -> _Parser:
-    """Make the parser of a command that takes a configuration."""
-    parser = _parser(command, summary)
-    _add_config_flag(parser)
-    parser.add_argument(
-        "--print-config",
-        action="store_true",
-        help="print the whole configuration as a file, with where each value came"
-        " from, and leave",
-    )
-    _add_settings(parser)
-    return parser
-
-
-def _load(found: argparse.Namespace) -> Any:
-    from fastgate.config.load import load  # noqa: PLC0415 (pydantic)
-
-    given = vars(found)
-    flags = {key: given[key] for key in (*QUICK, *KNOBS) if key in given}
-    loaded = load(found.config, flags)
+    loaded = load(found.config, settings_given(found))
     for warning in loaded.warnings:
         print(f"fastgate: warning: {warning}", file=sys.stderr)
     return loaded
 
 
-def _print_config(loaded: Any) -> int:
-    from fastgate.config.dump import render  # noqa: PLC0415 (pydantic)
+def _print_config(loaded: "Loaded") -> int:
+    from fastgate.config.dump import render
 
     print(render(loaded), end="")
     return EXIT_GOOD
 
 
 def _run(arguments: Sequence[str]) -> int:
+    from fastgate.config.flags import settings_parser
+
     summary = "Serve, from a file, flags or both."
     found = settings_parser("run", summary).read(arguments)
     loaded = _load(found)
@@ -197,6 +81,8 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _check(arguments: Sequence[str]) -> int:
+    from fastgate.config.flags import settings_parser
+
     summary = "Test a configuration. Binds no address and changes nothing."
     parser = settings_parser("check", summary)
     parser.add_argument(
@@ -212,20 +98,25 @@ def _check(arguments: Sequence[str]) -> int:
 
 
 def _demo(arguments: Sequence[str]) -> int:
+    from fastgate.config.flags import add_settings, bare_parser, settings_given
+
     summary = (
         "Serve on 127.0.0.1:8080 over two embedded upstreams that name themselves."
         " Flags change anything."
     )
-    parser = _parser("demo", summary)
-    _add_settings(parser)
+    parser = bare_parser("demo", summary)
+    add_settings(parser)
     found = parser.read(arguments)
     demo = importlib.import_module("fastgate.control.demo")
-    return int(demo.run(vars(found)))
+    return int(demo.run(settings_given(found)))
 
 
 def _status(arguments: Sequence[str]) -> int:
+    from fastgate.config.flags import add_config_flag, bare_parser
+    from fastgate.config.knobs import KNOBS
+
     summary = "Show workers, endpoints and listeners of a running gateway."
-    parser = _parser("status", summary)
+    parser = bare_parser("status", summary)
     knob = KNOBS["admin_socket"]
     parser.add_argument(
         knob.flag,
@@ -233,12 +124,12 @@ def _status(arguments: Sequence[str]) -> int:
         default=os.environ.get(knob.variable) or None,
         help=f"Unix socket of its admin interface [env: {knob.variable}]",
     )
-    _add_config_flag(parser)
+    add_config_flag(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
     found = parser.read(arguments)
     path = found.admin_socket
     if path is None and found.config is not None:
-        from fastgate.config.load import load  # noqa: PLC0415 (pydantic)
+        from fastgate.config.load import load
 
         path = load(found.config).config.gateway.admin_socket
     if path is None:
@@ -251,9 +142,10 @@ def _status(arguments: Sequence[str]) -> int:
 
 
 def _version(arguments: Sequence[str]) -> int:
-    _parser("version", "Show the versions of everything in the program.").read(
-        arguments
-    )
+    from fastgate.config.flags import bare_parser
+
+    summary = "Show the versions of everything in the program."
+    bare_parser("version", summary).read(arguments)
     for name, version in versions().items():
         print(f"{name:12} {version}")
     return EXIT_GOOD
@@ -261,9 +153,9 @@ def _version(arguments: Sequence[str]) -> int:
 
 def versions() -> dict[str, str]:
     """Give the versions of the program and all that it stands on."""
-    import platform  # noqa: PLC0415 (only for this command, like the next two)
-    import ssl  # noqa: PLC0415
-    from importlib import metadata  # noqa: PLC0415
+    import platform
+    import ssl
+    from importlib import metadata
 
     found = {
         "fastgate": __version__,
@@ -310,19 +202,11 @@ def dispatch(arguments: Sequence[str]) -> int:
         return EXIT_GOOD
     if command in COMMANDS:
         return COMMANDS[command](rest)
+    from fastgate.config.flags import refuse_flag_first
+    from fastgate.config.units import nearest, show
+
     if command.startswith("-"):
-        flag = command.partition("=")[0]
-        known = [knob.flag for knob in KNOBS.values()]
-        known += [quick.flag for quick in QUICK.values()]
-        known += ["--help", "--version", "--config", "-c"]
-        meant = flag if flag in known else nearest(flag, known)
-        if meant in ("--help", "--version"):
-            hint = f"; did you mean '{meant}'?"
-        elif meant:
-            hint = f"; did you mean 'fastgate run {meant}'?"
-        else:
-            hint = ""
-        raise UsageError(f"{show(flag)} before a command{hint}\nsee 'fastgate --help'")
+        refuse_flag_first(command)
     meant = nearest(command, list(COMMANDS))
     hint = f"; did you mean '{meant}'?" if meant else ""
     raise UsageError(f"unknown command {show(command)}{hint}\nsee 'fastgate --help'")
@@ -386,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report_internal(error: Exception) -> int:
     if os.environ.get("FASTGATE_TRACEBACK") == "1":
-        import traceback  # noqa: PLC0415 (rarely needed, and slow to import)
+        import traceback
 
         traceback.print_exception(error)
     text = " ".join(str(error).split())
