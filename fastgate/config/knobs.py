@@ -33,6 +33,11 @@ from fastgate.config.units import (
 Value = int | bool | str | tuple[str, ...] | None
 
 
+# The most a number may be where nothing else bounds it: it must fit the signed
+# 32-bit fields of the data plane.
+_NO_BOUND = 1 << 30
+
+
 class Kind(Enum):
     """What a knob's value is; the value of the member is its metavar in help."""
 
@@ -61,11 +66,15 @@ GROUPS = (
 class Knob(NamedTuple):
     """One scalar setting.
 
-    default   as it would be written in a file; None = not set
-    low, high bounds of the parsed value, both allowed
-    zero      what 0 means, where it is a special value outside low..high
-    words     words accepted beside a number, such as "auto"
-    scopes    "upstream", "route": tables that may override it by the same key
+    default      as it would be written in a file; None = not set
+    low, high    bounds of the parsed value, both allowed
+    may_be_zero  0 is allowed beside low..high, with the meaning that help gives
+    words        words accepted beside a value, such as "auto"; the first one is
+                 what an empty TEXT means
+    choices      every word a CHOICE may be
+    scopes       tables that may override it by the same key: "upstream", "route"
+    aliases      other flags of the same meaning
+    placeholder  the metavar, where the kind's own says too little
     """
 
     key: str
@@ -74,8 +83,8 @@ class Knob(NamedTuple):
     group: str
     help: str
     low: int = 0
-    high: int | None = None
-    zero: str | None = None
+    high: int = _NO_BOUND
+    may_be_zero: bool = False
     words: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
@@ -112,14 +121,14 @@ class Knob(NamedTuple):
     def range_text(self) -> str:
         """Give the bounds for the documentation, or an empty text."""
         write = _WRITERS.get(self.kind)
-        if write is None:
-            return ""
         # Bounds that only keep a number in its machine word are no help.
-        if self.high is None or self.high >= _NO_BOUND:
-            text = f">= {write(self.low)}" if self.low else ""
+        if write is None or (self.high >= _NO_BOUND and self.low <= 1):
+            return ""
+        if self.high >= _NO_BOUND:
+            text = f">= {write(self.low)}"
         else:
             text = f"{write(self.low)}..{write(self.high)}"
-        return f"{text}, or 0: {self.zero}" if self.zero else text
+        return f"{text} or 0" if self.may_be_zero else text
 
     def read(self, raw: object) -> Value:
         """Read a value from a file, a flag or a variable.
@@ -142,8 +151,6 @@ class Knob(NamedTuple):
             return value
         return _WRITERS[self.kind](value)
 
-
-_NO_BOUND = 1 << 30
 
 _WRITERS: dict[Kind, Callable[[int], str]] = {
     Kind.COUNT: str,
@@ -173,10 +180,14 @@ def _read_number(knob: Knob, raw: object) -> int:
             f"{bad} or {words}",
             bad.suggestion or nearest(raw, knob.words),
         ) from None
-    if knob.zero is not None and value == 0:
+    if knob.may_be_zero and value == 0:
         return value
-    if value < knob.low or (knob.high is not None and value > knob.high):
-        raise BadValueError(f"{show(raw)} is outside {knob.range_text}")
+    if not knob.low <= value <= knob.high:
+        write = _WRITERS[knob.kind]
+        or_zero = " or 0" if knob.may_be_zero else ""
+        raise BadValueError(
+            f"{show(raw)} is outside {write(knob.low)}..{write(knob.high)}{or_zero}"
+        )
     return value
 
 
@@ -222,11 +233,11 @@ def _read_text(knob: Knob, raw: object) -> str | None:
     if any(not c.isprintable() for c in raw):
         raise BadValueError(f"{show(raw)} holds a control character")
     text = raw.strip()
-    if not text and knob.default is None:
-        return None
-    if not text and knob.default != "":
-        raise BadValueError("is empty")
-    return text
+    if text:
+        return text
+    if knob.default is not None:
+        return knob.words[0]  # every text that must be something has a word for it
+    return None
 
 
 def _read_networks(knob: Knob, raw: object) -> tuple[str, ...]:
@@ -380,7 +391,6 @@ def _table() -> tuple[Knob, ...]:
             group=connections,
             help="open files of each process; auto: the hard limit",
             low=64,
-            high=1 << 30,
             words=("auto",),
         ),
         Knob(
@@ -391,7 +401,6 @@ def _table() -> tuple[Knob, ...]:
             help="client connections per worker; auto: what the open files allow at"
             " two per connection",
             low=1,
-            high=1 << 30,
             words=("auto",),
         ),
         Knob(
@@ -434,7 +443,7 @@ def _table() -> tuple[Knob, ...]:
             help="idle time before TCP probes a client's connection; 0: never",
             low=1_000,
             high=_DAY_MS,
-            zero="never",
+            may_be_zero=True,
         ),
         Knob(
             key="tcp_user_timeout",
@@ -445,7 +454,7 @@ def _table() -> tuple[Knob, ...]:
             " is given up (TCP_USER_TIMEOUT); 0: the system's",
             low=100,
             high=_DAY_MS,
-            zero="the system's",
+            may_be_zero=True,
         ),
         # -- client side
         Knob(
@@ -463,7 +472,6 @@ def _table() -> tuple[Knob, ...]:
             default=0,
             group=client,
             help="requests per client connection; 0: no limit",
-            high=1 << 30,
         ),
         Knob(
             key="header_timeout",
@@ -490,8 +498,7 @@ def _table() -> tuple[Knob, ...]:
             group=client,
             help="slowest request body, averaged, that is put up with; 0: any",
             low=1,
-            high=1 << 30,
-            zero="any",
+            may_be_zero=True,
         ),
         Knob(
             key="send_timeout",
@@ -632,7 +639,6 @@ def _table() -> tuple[Knob, ...]:
             default=0,
             group=upstream,
             help="connections per endpoint and worker; 0: no limit",
-            high=1 << 30,
             scopes=_UPSTREAM,
         ),
         Knob(
@@ -671,7 +677,8 @@ def _table() -> tuple[Knob, ...]:
             default="off",
             group=logs,
             help="where a line per request goes",
-            placeholder="off|stdout|stderr|PATH",
+            placeholder="PATH",
+            words=("off", "stdout", "stderr"),
         ),
         Knob(
             key="access_log_format",
@@ -705,7 +712,8 @@ def _table() -> tuple[Knob, ...]:
             default="stderr",
             group=logs,
             help="where the gateway's own messages go",
-            placeholder="stderr|stdout|PATH",
+            placeholder="PATH",
+            words=("stderr", "stdout"),
         ),
         Knob(
             key="log_level",
@@ -723,7 +731,7 @@ def _table() -> tuple[Knob, ...]:
             group=headers,
             help="Server of every response: a text; pass: the upstream's own;"
             " off: none at all",
-            placeholder="TEXT|pass|off",
+            words=("pass", "off"),
         ),
         Knob(
             key="via",

@@ -258,7 +258,9 @@ class _Loader:
         if path in self.overlaid:
             yield path, self.overlaid[path]
             return
-        if path and path in self.places:
+        # Of the tables themselves only those inside another, as `match`.
+        is_value = len(path) > (1 if path[:1] == ("gateway",) else 2)
+        if is_value and path in self.places:
             yield path, f"{self.subject}:{self.places[path][0]}"
         if isinstance(value, dict):
             for key, inner in value.items():
@@ -279,7 +281,7 @@ class _Loader:
             problem = Problem(COMMAND_LINE, 0, 0, message, suggestion)
         else:
             line, column = self.places[path]
-            named = f"{_key_name(path)}{message}"
+            named = f"{_key_name(self.places.nearest(path))}{message}"
             problem = Problem(self.path, line, column, named, suggestion)
         self.problems.append(problem)
 

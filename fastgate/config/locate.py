@@ -187,10 +187,18 @@ class Places:
     def __contains__(self, path: Path) -> bool:
         return self._written(path) in self._offsets
 
-    def __getitem__(self, path: Path) -> tuple[int, int]:
+    def nearest(self, path: Path) -> Path:
+        """Give the path that stands in the text: `path` or what encloses it.
+
+        As the text spells it: `address` for the first of `addresses`.
+        """
         path = self._written(path)
         while path and path not in self._offsets:
             path = path[:-1]
+        return path
+
+    def __getitem__(self, path: Path) -> tuple[int, int]:
+        path = self.nearest(path)
         if not path:
             return 1, 1
         offset = self._offsets[path]
@@ -198,7 +206,6 @@ class Places:
         return line, offset - self._line_starts[line - 1] + 1
 
     def _written(self, path: Path) -> Path:
-        """Give the path as the file spells it: `address` for `addresses`, 0."""
         for index, part in enumerate(path):
             singular = _SINGULAR.get(part) if isinstance(part, str) else None
             if singular and path[: index + 1] not in self._offsets:

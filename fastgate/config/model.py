@@ -105,11 +105,12 @@ def _knob(
     knob = KNOBS[key]
 
     def describe(schema: dict[str, Any]) -> None:
-        title = schema.get("title")
         description = schema.get("description")
         schema.clear()
-        schema.update(title=title, description=description)
-        schema["type"] = _JSON_TYPES[knob.kind]
+        types = _JSON_TYPES[knob.kind]
+        schema.update(
+            description=description, type=types if len(types) > 1 else types[0]
+        )
         if knob.choices:
             schema["enum"] = list(knob.choices)
         if not overrides and knob.default is not None:
@@ -286,8 +287,6 @@ class Gateway(_Settings):
     @field_validator("server_header")
     @classmethod
     def _is_a_header_value(cls, text: str) -> str:
-        if not text:
-            return "pass"
         _check_header_value("Server", text)
         return text
 
@@ -430,7 +429,8 @@ class Upstream(_Settings):
         "least-time",
     ] = Field(
         default="round-robin",
-        description="how an endpoint is picked (default: round-robin)",
+        description="how an endpoint is picked: round-robin, least-connections,"
+        " random-two, ip-hash, hash or least-time (default: round-robin)",
     )
     hash_key: Annotated[str, AfterValidator(_check_hash_key)] = Field(
         default="client",

@@ -38,6 +38,10 @@ _DURATION_WORDS = {
 # digits costs nothing.
 _LONGEST = 32
 
+# Python raises when asked to print an int of more than 4,300 digits, which a
+# file can hold in hexadecimal.
+_HUGE_BITS = 128
+
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _DURATION = re.compile(rf"(?:{_NUMBER}(?:ms|s|m|h|d))+|{_NUMBER}")
 _DURATION_PART = re.compile(rf"({_NUMBER})(ms|s|m|h|d)?")
@@ -65,6 +69,8 @@ def show(raw: object) -> str:
         return "a table"
     if isinstance(raw, list | tuple):
         return "a list"
+    if isinstance(raw, int) and raw.bit_length() >= _HUGE_BITS:
+        return "a huge number"
     text = str(raw)
     if len(text) > 60:
         text = text[:57] + "..."
@@ -94,8 +100,7 @@ def _text_of_number(raw: object) -> str | None:
     if isinstance(raw, str):
         return raw.strip()
     if isinstance(raw, int):
-        # Python refuses to print an int of more than 4,300 digits.
-        return str(raw) if raw.bit_length() < 128 else None
+        return str(raw) if raw.bit_length() < _HUGE_BITS else None
     if isinstance(raw, float):
         # 1e-05 and nan do not match the grammar and are refused there.
         text = repr(raw)

@@ -237,9 +237,9 @@ def configure(
     directory: Path,
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """Make the demo's configuration; flags and variables go before
-    what the demo sets.
+    """Make the demo's configuration.
 
+    What `flags` and variables say goes before what the demo sets.
     Raises ConfigError.
     """
     environ = os.environ if environ is None else environ
