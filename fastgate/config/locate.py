@@ -238,8 +238,10 @@ class Parsed(NamedTuple):
     lost_a_header: bool
 
 
-# A text that is no TOML at all is not worth a message per line.
+# A text that is no TOML at all is not worth a message per line, and each one
+# costs another reading.
 _MOST_FAULTS = 50
+_MOST_CHARACTERS_REREAD = 1 << 18
 
 
 def parse(text: str) -> Parsed:
@@ -251,7 +253,8 @@ def parse(text: str) -> Parsed:
     faults: list[SyntaxFault] = []
     lost_a_header = False
     data: dict[str, Any] = {}
-    while len(faults) < _MOST_FAULTS:
+    most = _MOST_FAULTS if len(text) <= _MOST_CHARACTERS_REREAD else 1
+    while len(faults) < most:
         readable = "\n".join(lines)
         try:
             data = tomllib.loads(readable)

