@@ -1,0 +1,4 @@
+"""The control plane: everything that is not a byte of traffic.
+
+Runs in: master and steward.
+"""
