@@ -11,7 +11,7 @@ FORGIVEN_AFTER_S = 10.0
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
 # A ready worker that others kill (an operator, the kernel for want of memory)
-# did not crash; but one killed sooner than this might be in a loop with it.
+# did not crash: its slot is filled at once, but no oftener than this.
 SHORTEST_LIFE_S = 0.1
 
 
@@ -32,8 +32,8 @@ class Backoff:
         healthy_s   how long the child had been ready; 0 when it never was
         was_killed  by a SIGKILL that was not the master's
         """
-        if was_killed and healthy_s >= SHORTEST_LIFE_S:
-            return 0.0
+        if was_killed and healthy_s > 0:
+            return max(0.0, SHORTEST_LIFE_S - healthy_s)
         if healthy_s >= FORGIVEN_AFTER_S:
             self._deaths = 0
         self._deaths += 1
