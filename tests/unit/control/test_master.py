@@ -78,7 +78,7 @@ def test_a_stuck_worker_dumps_its_stack_and_is_replaced(tiny):
     gateway = tiny({"workers": 1}).wait_ready()
     connection = gateway.connect()
     connection.sendall(b"hang")
-    gateway.wait_for(r"worker 0 \(pid \d+\) is stuck for 5\.\d s: aborted")
+    gateway.wait_for(r"worker 0 \(pid \d+\) is stuck for \d+\.\d s: aborted")
     gateway.wait_for(r"fake_core.py.*in _read")
     gateway.wait_for(r"ended by SIGABRT")
 
@@ -90,7 +90,7 @@ def test_a_stopped_worker_is_killed_and_replaced(tiny):
     gateway = tiny({"workers": 1}).wait_ready()
     victim = gateway.tell("pid")
     os.kill(victim, signal.SIGSTOP)
-    gateway.wait_for(r"is stuck for 5\.\d s: aborted")
+    gateway.wait_for(r"is stuck for \d+\.\d s: aborted")
     gateway.wait_for(r"does not leave: killed")
     gateway.wait_for(r"ended by SIGKILL")
 
