@@ -16,7 +16,19 @@ class Region:
     workers: int
     endpoints: int
     @staticmethod
-    def create(workers: int, endpoints: int) -> Region: ...
+    def create(workers: int, endpoints: int) -> Region:
+        """A new one: rows empty, endpoints up with weight 1.
+
+        Raises ValueError for counts out of range, OSError from the kernel.
+        """
+
+    @staticmethod
+    def attach(fd: int) -> Region:
+        """The region behind a descriptor that another process made.
+
+        The descriptor is duplicated. Raises ValueError for any other content.
+        """
+
     def begin_worker(self, slot: int, pid: int, generation: int) -> None:
         """The row is that process's from now on: a new worker's first act.
 
