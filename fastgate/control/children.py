@@ -134,7 +134,6 @@ def _live(
 
 def _be_worker(slot: Slot, estate: "Estate", channel: Channel) -> int:
     gateway = estate.config.gateway
-    estate.region.begin_worker(slot.index, os.getpid(), estate.generation)
     set_process_name(f"fastgate-w{slot.index}")
     if gateway.pin:
         os.sched_setaffinity(0, [estate.cpus[slot.index % len(estate.cpus)]])
@@ -143,6 +142,7 @@ def _be_worker(slot: Slot, estate: "Estate", channel: Channel) -> int:
     for listener in estate.listeners:
         listener.keep_only(slot.index)
     drop(estate.identity)
+    sockets = [listener.sockets[slot.index] for listener in estate.listeners]
     worker = Worker(
         slot.index,
         estate.region,
@@ -150,6 +150,7 @@ def _be_worker(slot: Slot, estate: "Estate", channel: Channel) -> int:
         estate.log,
         drain_ms=gateway.drain,
         flush_ms=gateway.access_log_flush if estate.access_log_fd >= 0 else 0,
+        sockets=sockets,
     )
 
     def make_engine() -> Engine:
@@ -157,10 +158,7 @@ def _be_worker(slot: Slot, estate: "Estate", channel: Channel) -> int:
             estate.region,
             slot.index,
             estate.plan,
-            [
-                (listener.sockets[slot.index].detach(), index)
-                for index, listener in enumerate(estate.listeners)
-            ],
+            [(sock.fileno(), index) for index, sock in enumerate(sockets)],
             estate.access_log_fd,
         )
 

@@ -189,6 +189,10 @@ class Master:
                 self._count_boot_failure(slot, is_hopeless=False)
                 continue
             slot.child = child
+            if not slot.is_steward:
+                self._region.begin_worker(
+                    slot.index, child.pid, self._estate.generation
+                )
             self._selector.register(child.channel, selectors.EVENT_READ, slot)
 
     def _dismiss_steward(self) -> None:

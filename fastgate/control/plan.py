@@ -23,6 +23,7 @@ UPSTREAM_SETTINGS = (
     "connect_timeout",
     "upstream_timeout",
     "between_timeout",
+    "tunnel_timeout",
     "deadline",
     "retries",
     "retry_budget",
@@ -34,6 +35,14 @@ UPSTREAM_SETTINGS = (
     "eject_failures",
     "eject_for",
 )
+
+
+class _Defaults:
+    """Settings that the configuration may not have, ms."""
+
+    # A WebSocket may be silent for long; HAProxy's usual `timeout tunnel`.
+    tunnel_timeout = 3_600_000
+
 
 _FAMILIES = {socket.AF_INET: "inet", socket.AF_INET6: "inet6"}
 
@@ -76,10 +85,6 @@ def _gateway(gateway: "Gateway") -> dict[str, Any]:
     values["eject_failures"] = gateway.eject_failures
     values["eject_for"] = gateway.eject_for
     values["trusted_proxies"] = list(gateway.trusted_proxies)
-    # None: the upstream's own Server passes; empty: no response has one.
-    special = {"pass": None, "off": b""}
-    text = gateway.server_header
-    values["server_header"] = special.get(text, text.encode())
     return values
 
 
@@ -107,12 +112,15 @@ def _upstream(
         "hash_bound": upstream.hash_bound,
         "first_endpoint": first,
         "endpoints": endpoints,
-        **{key: _inherited(key, upstream, gateway) for key in UPSTREAM_SETTINGS},
+        **{
+            key: _inherited(key, upstream, gateway, _Defaults)
+            for key in UPSTREAM_SETTINGS
+        },
     }
 
 
-def _resolve(upstream: str, text: str, log: Log) -> tuple[str, str, int, bool]:
-    """Give family, literal or path, port, and whether it can be connected to."""
+def _resolve(upstream: str, text: str, log: Log) -> tuple[str, str | None, int, bool]:
+    """Give family, literal or path (None: unknown), port, and whether it is up."""
     address = parse_address(text, listening=False)
     if address.path is not None:
         return "unix", address.path, 0, True
@@ -124,7 +132,7 @@ def _resolve(upstream: str, text: str, log: Log) -> tuple[str, str, int, bool]:
             f"upstream {upstream}: cannot resolve {address.host}: {why};"
             f" endpoint {text} is down"
         )
-        return "inet", "0.0.0.0", address.port, False
+        return "inet", None, address.port, False
     # A service started on "localhost" listens on IPv4 more often than on ::1.
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)
     family, _, _, _, place = found[0]

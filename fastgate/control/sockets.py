@@ -46,7 +46,7 @@ class BoundListener:
     """One bound address of a listener and its sockets, one per worker slot.
 
     port     0 for a Unix socket
-    sockets  [slot]; the same one in each slot when it is shared
+    sockets  [slot]; one object in every slot when `is_shared`
     """
 
     name: str
@@ -54,6 +54,7 @@ class BoundListener:
     port: int
     scheme: str
     sockets: list[socket.socket]
+    is_shared: bool
     _file: "SocketFile | None" = None
 
     @property
@@ -67,6 +68,7 @@ class BoundListener:
             "address": self.address,
             "port": self.port,
             "scheme": self.scheme,
+            "is_shared": self.is_shared,
         }
 
     def keep_only(self, slot: int) -> None:
@@ -137,7 +139,7 @@ def _bind(
         if address.path is not None:
             sock, file = _bind_unix(address.path, _LISTENER_MODE, gateway.backlog)
             shared = [sock] * gateway.workers
-            return [BoundListener(name, str(address), 0, scheme, shared, file)]
+            return [BoundListener(name, str(address), 0, scheme, shared, True, file)]
         return [_bind_tcp(name, scheme, place, gateway) for place in _resolve(address)]
     except OSError as error:
         raise StartError(f"cannot listen on {address}: {reason(error)}") from None
@@ -185,9 +187,10 @@ def _bind_tcp(
         for sock in sockets:
             sock.close()
         raise
-    if not gateway.reuseport:
-        sockets *= gateway.workers
-    return BoundListener(name, str(Address(place.host, port)), port, scheme, sockets)
+    address = str(Address(place.host, port))
+    if gateway.reuseport:
+        return BoundListener(name, address, port, scheme, sockets, False)
+    return BoundListener(name, address, port, scheme, sockets * gateway.workers, True)
 
 
 def _tcp_socket(family: int, gateway: "Gateway", *, reuseport: bool) -> socket.socket:

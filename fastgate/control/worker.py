@@ -9,7 +9,7 @@ runs here only to beat the heart, to flush the log and to hear the master.
 import asyncio
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -25,6 +25,8 @@ from fastgate.control.channel import (
 from fastgate.control.libc import keep_large_buffers
 
 if TYPE_CHECKING:
+    import socket
+
     from fastgate._core import Engine, Region
     from fastgate.control.logs import ErrorLog
 
@@ -45,11 +47,13 @@ class Worker:
         *,
         drain_ms: int,
         flush_ms: int,
+        sockets: "Sequence[socket.socket]",
     ) -> None:
         """Take what the fork left.
 
         drain_ms  how long to finish requests when the master is gone
         flush_ms  how often the access log is flushed; 0 = there is none
+        sockets   the listening ones that the engine watches
         """
         self._slot = slot
         self._region = region
@@ -57,6 +61,7 @@ class Worker:
         self._log = log
         self._drain_ms = drain_ms
         self._flush_s = flush_ms / 1000
+        self._sockets = sockets
         self._leave_at_s: float | None = None
         self.is_ready = False
 
@@ -126,6 +131,10 @@ class Worker:
         self._leave_at_s = time.monotonic() + within_ms / 1000
         self._region.set_worker_state(self._slot, "draining")
         self._engine.drain()
+        # Their queues are empty now. Closed, they refuse new clients, who would
+        # otherwise wait here for nobody.
+        for sock in self._sockets:
+            sock.close()
         self._leave_when_drained()
 
     def _leave_when_drained(self) -> None:

@@ -44,8 +44,9 @@ class Region:
         ROW.pack_into(self._map, ROW.size * slot, *row.values())
 
     def begin_worker(self, slot, pid, generation):
-        changes = {"pid": pid, "generation": generation, "state": 1}
-        self._write(slot, heartbeat_ms=now_ms(), **changes)
+        state = self._row(slot)[2]
+        changes = {"pid": pid, "generation": generation, "heartbeat_ms": now_ms()}
+        self._write(slot, state=1 if state in (0, 4) else state, **changes)
 
     def set_worker_state(self, slot, state):
         self._write(slot, state=STATES.index(state))
@@ -61,7 +62,7 @@ class Region:
 
     def reclaim_worker(self, slot):
         leases = self._row(slot)[4]
-        self._write(slot, leases=0)
+        self._write(slot, leases=0, pid=0, state=4)
         return leases
 
     def worker(self, slot):
@@ -115,7 +116,7 @@ class Engine:
         self._region, self._slot, self._log_fd = region, slot, access_log_fd
         self._epoll = select.epoll()
         self.fd = self._epoll.fileno()
-        self._listeners = [socket.socket(fileno=fd) for fd, _ in listeners]
+        self._listeners = [socket.socket(fileno=os.dup(fd)) for fd, _ in listeners]
         self._connections = {}
         self._held = set()
         self._lines = []

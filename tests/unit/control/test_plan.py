@@ -65,6 +65,7 @@ def test_a_name_that_cannot_be_resolved_is_a_down_endpoint(log, monkeypatch):
     plan = plan_of(log, upstreams={"users": {"endpoints": ["nowhere:80"]}})
 
     assert plan.endpoints[0]["up"] is False
+    assert plan.endpoints[0]["host"] is None
     assert log.lines == [
         (
             "error",
@@ -169,16 +170,6 @@ def test_limits_of_a_route_come_from_the_nearest_that_has_them(log):
     assert found == [(0, 5000), (1 << 20, 2000)]
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("fastgate", b"fastgate"), ("pass", None), ("off", b"")],
-)
-def test_the_server_header_is_bytes_or_nothing(log, text, value):
-    plan = plan_of(log, gateway={"server_header": text})
-
-    assert plan.gateway["server_header"] == value
-
-
 def test_the_gateway_has_every_scalar_setting(log):
     plan = plan_of(log, gateway={"trusted_proxies": "10.0.0.0/8", "eject": "3/2s"})
 
@@ -189,9 +180,15 @@ def test_the_gateway_has_every_scalar_setting(log):
 
 
 def test_listeners_are_those_that_were_bound(log):
-    bound = [BoundListener("web", "127.0.0.1:81", 81, "http", [])]
+    bound = [BoundListener("web", "127.0.0.1:81", 81, "http", [], False)]
     plan = make_plan(config(), bound, log)
 
     assert plan.listeners == [
-        {"name": "web", "address": "127.0.0.1:81", "port": 81, "scheme": "http"}
+        {
+            "name": "web",
+            "address": "127.0.0.1:81",
+            "port": 81,
+            "scheme": "http",
+            "is_shared": False,
+        }
     ]

@@ -49,6 +49,7 @@ def test_each_slot_has_a_socket_and_all_share_the_port_of_the_first(bind):
     assert len(set(one.sockets)) == 3
     assert {sock.getsockname()[1] for sock in one.sockets} == {one.port}
     assert one.url == f"http://127.0.0.1:{one.port}"
+    assert not one.is_shared
     for sock in one.sockets:
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
         assert not sock.getblocking()
@@ -60,6 +61,7 @@ def test_without_reuseport_all_slots_share_one_socket(bind):
 
     assert len(one.sockets) == 3
     assert len(set(one.sockets)) == 1
+    assert one.is_shared
     assert not one.sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
 
 

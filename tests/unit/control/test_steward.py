@@ -63,6 +63,7 @@ def test_status_holds_workers_endpoints_listeners_and_totals(gateway):
             "address": f"127.0.0.1:{gateway.port}",
             "port": gateway.port,
             "scheme": "http",
+            "is_shared": False,
         }
     ]
     assert status["totals"]["requests"] == 14
