@@ -1,4 +1,4 @@
-"""The control plane: everything that is not a byte of traffic.
+"""The processes: a master that supervises, a steward, and workers that serve.
 
-Runs in: master and steward.
+Runs in: every process. `master.run` is the way in; docs/processes.md draws it.
 """
