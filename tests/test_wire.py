@@ -194,7 +194,9 @@ def test_each_byte_is_taken_or_refused_as_the_grammar_says(
             status = client.read_response().status
         finally:
             client.close()
-        expected = (200, 400) if byte in either else ((200,), (400,))[byte not in allowed]
+        expected = (
+            (200, 400) if byte in either else ((200,), (400,))[byte not in allowed]
+        )
         if status not in expected:
             wrong[f"{byte:#04x}"] = status
 

@@ -17,12 +17,26 @@ def split(address: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
     return socket.AF_INET, (host, int(port))
 
 
-def connect(address: str, *, timeout_s: float = 5.0) -> socket.socket:
-    """A connected stream socket; every small write leaves at once."""
+def connect(
+    address: str,
+    *,
+    timeout_s: float = 5.0,
+    source: str | None = None,
+    receive_buffer_bytes: int = 0,
+) -> socket.socket:
+    """A connected stream socket; every small write leaves at once.
+
+    source                the address to come from, say 127.0.0.9
+    receive_buffer_bytes  a small one makes a reader slow sooner
+    """
     family, where = split(address)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.settimeout(timeout_s)
+        if receive_buffer_bytes:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        if source:
+            sock.bind((source, 0))
         sock.connect(where)
     except BaseException:
         sock.close()

@@ -75,8 +75,20 @@ def request(
 class Client:
     """One connection. Use as a context manager, or let the rig close it."""
 
-    def __init__(self, address: str, *, timeout_s: float = 10.0) -> None:
-        self.sock = addresses.connect(address, timeout_s=timeout_s)
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = 10.0,
+        source: str | None = None,
+        receive_buffer_bytes: int = 0,
+    ) -> None:
+        self.sock = addresses.connect(
+            address,
+            timeout_s=timeout_s,
+            source=source,
+            receive_buffer_bytes=receive_buffer_bytes,
+        )
         self.unread = b""
         self._sender: threading.Thread | None = None
 
@@ -278,7 +290,9 @@ def _ends_at_eof(head: Response | None) -> bool:
     )
 
 
-def fetch(address: str, *args: object, **kwargs: object) -> Response:
+def fetch(
+    address: str, *args: object, source: str | None = None, **kwargs: object
+) -> Response:
     """One request on a connection of its own."""
-    with Client(address) as client:
+    with Client(address, source=source) as client:
         return client.ask(*args, **kwargs)

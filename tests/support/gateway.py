@@ -176,9 +176,10 @@ def resident_bytes(pid: int) -> int:
 class Gateway:
     """One running program.
 
-    config   a dictionary written as a TOML file; {directory} in strings of `flags`
-             stands for the scratch directory of this gateway
+    config   a dictionary written as a TOML file
     flags    further command line flags
+    prefix   a command that runs the program, say prlimit
+    site     a directory with a sitecustomize.py for its Python
     """
 
     def __init__(
@@ -188,6 +189,7 @@ class Gateway:
         *,
         env: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
+        site: str | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="fg-"))
         self.admin_socket = str(self.directory / "admin.sock")
@@ -201,9 +203,12 @@ class Gateway:
             path.write_text(toml.document(config))
             arguments += ["-c", str(path)]
         arguments += flags
+        variables = environment(env)
+        if site:
+            variables["PYTHONPATH"] = os.pathsep.join([site, variables["PYTHONPATH"]])
         self.process = subprocess.Popen(
             [*prefix, *command(*arguments)],
-            env=environment(env),
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

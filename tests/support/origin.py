@@ -469,6 +469,19 @@ def once(data: bytes, *, end: str = "close") -> Script:
     return script
 
 
+def hold(gate: threading.Event, data: bytes) -> Script:
+    """Read a request, wait until `gate` is set, answer; and so on."""
+
+    def script(connection: OriginConnection) -> None:
+        while connection.read_request():
+            while not gate.wait(0.02):
+                if connection.origin.stopping.is_set():
+                    return
+            connection.send(data)
+
+    return script
+
+
 def silent(connection: OriginConnection) -> None:
     """Read everything, answer nothing, until the peer leaves."""
     if connection.read_request():

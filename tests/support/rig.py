@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +26,7 @@ class Rig:
         self.gateways: list[Gateway] = []
         self.clients: list[Client] = []
         self.forgives_violations = False
+        self.directory = tempfile.mkdtemp(prefix="fg-")
 
     def origin(self, script: Script | None = None, **kwargs: Any) -> Origin:
         kwargs.setdefault("name", f"origin-{len(self.origins)}")
@@ -54,6 +57,7 @@ class Rig:
         flags: Sequence[str] = (),
         env: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
+        site: str | None = None,
         ready: bool = True,
         **settings: Any,
     ) -> Gateway:
@@ -74,7 +78,7 @@ class Rig:
             or {"main": {"endpoints": addresses} | (upstream or {})},
             "routes": routes or [{"name": "main", "upstream": "main"} | (route or {})],
         }
-        gateway = Gateway(config, flags, env=env, prefix=prefix)
+        gateway = Gateway(config, flags, env=env, prefix=prefix, site=site)
         self.gateways.append(gateway)
         return gateway.wait_ready() if ready else gateway
 
@@ -107,6 +111,7 @@ class Rig:
             self.check_quiet()
         finally:
             with contextlib.ExitStack() as stack:
+                stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
                 for gateway in self.gateways:
                     stack.callback(gateway.destroy)
                 for gateway in self.gateways:
