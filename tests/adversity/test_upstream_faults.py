@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 
 import h11
 import pytest
 from support import addresses
-from support.client import Truncated, request
+from support.client import TruncatedError, request
 from support.fault_proxy import Fault
 from support.origin import (
     OriginConnection,
@@ -31,12 +32,14 @@ OK = response(200, b"ok")
 NONSENSE = {
     "length and chunked": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n"
+    b"Content-Length: 2\r\n\r\nab",
     "length list": b"HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\na",
     "negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
     "huge length": b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
     "unknown coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
-    "coding twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "coding twice": b"HTTP/1.1 200 OK\r\n"
+    b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
     "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
     "bare LF header": b"HTTP/1.1 200 OK\r\nX-A: b\nContent-Length: 2\r\n\r\nok",
     "bare CR": b"HTTP/1.1 200 OK\r\nX-A: b\rc\r\nContent-Length: 2\r\n\r\nok",
@@ -101,10 +104,9 @@ def test_a_broken_chunked_answer_is_never_a_whole_one(rig: Rig, name: str) -> No
     gateway = rig.gateway(rig.origin(once(head + CHUNK_FAULTS[name])), retries=0)
     client = rig.client(gateway)
     client.send(request())
-    try:
+    # Broken off, or refused where the fault was seen before the head was sent.
+    with contextlib.suppress(TruncatedError, h11.RemoteProtocolError):
         assert client.read_response().status == 502
-    except (Truncated, h11.RemoteProtocolError):
-        pass
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
@@ -119,7 +121,7 @@ def test_an_answer_cut_anywhere_is_never_a_whole_one(
     proxy.inject(Fault(kind, after=after))
     client = rig.client(gateway)
     client.send(request())
-    with pytest.raises(Truncated):
+    with pytest.raises(TruncatedError):
         client.read_response()
     proxy.heal()
 
@@ -135,7 +137,7 @@ def test_an_eof_answer_that_is_reset_is_not_ended_cleanly(rig: Rig) -> None:
 
     client = rig.client(rig.gateway(rig.origin(script)))
     client.send(request())
-    with pytest.raises(Truncated):
+    with pytest.raises(TruncatedError):
         client.read_response()
 
 
@@ -410,12 +412,14 @@ def test_faults_at_random_never_mix_up_answers(rig: Rig) -> None:
             kind = ("size", "chunked")[n % 2]
             try:
                 answer = gateway.fetch("GET", f"/{kind}/{size}", {"X-Nonce": nonce})
-            except (Truncated, ConnectionError):
+            except (TruncatedError, ConnectionError):
                 continue
             if answer.status != 200:
                 continue
             whole[0] += 1
-            if answer.value("x-nonce") != nonce.encode() or digest(answer.body) != digest(pattern(size)):
+            if answer.value("x-nonce") != nonce.encode() or digest(
+                answer.body
+            ) != digest(pattern(size)):
                 wrong.append(nonce)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]

@@ -6,11 +6,11 @@ import json
 import threading
 
 import pytest
-from support.client import Client, Truncated, request
+from support.client import Client, TruncatedError, request
 from support.gateway import Gateway, resident_bytes
 from support.origin import (
-    Gone,
     OriginConnection,
+    PeerGoneError,
     chunked,
     digest,
     pattern,
@@ -413,7 +413,7 @@ def test_an_upstream_that_stops_reading_holds_its_client_back(
     def script(connection: OriginConnection) -> None:
         head = connection.read_head()
         if head is None:
-            raise Gone("no request")
+            raise PeerGoneError("no request")
         while not release.wait(0.02):
             if connection.origin.stopping.is_set():
                 return
@@ -443,5 +443,5 @@ def test_an_answer_cut_short_is_never_a_whole_one(client: Client, quiet: Rig) ->
 
     quiet.origins[0].forget(script)
     client.send(request("GET", "/"))
-    with pytest.raises(Truncated):
+    with pytest.raises(TruncatedError):
         client.read_response()

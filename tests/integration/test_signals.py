@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import addresses
-from support.client import Client, Truncated, request
+from support.client import Client, TruncatedError, request
 from support.gateway import Gateway, is_alive
 from support.origin import Origin, hold, pattern, response, silent
 from support.rig import Rig
@@ -131,7 +131,7 @@ def test_int_is_fast(rig: Rig) -> None:
 
     assert gateway.wait_exit() == 0
     assert watch.seconds < 3
-    with pytest.raises((Truncated, ConnectionError)):
+    with pytest.raises((TruncatedError, ConnectionError)):
         client.read_response()
 
 
@@ -147,7 +147,7 @@ def test_term_under_load_fails_no_request(rig: Rig) -> None:
         while True:
             try:
                 answer = client.ask("GET", "/size/100")
-            except (Truncated, OSError) as error:
+            except (TruncatedError, OSError) as error:
                 if count:
                     failures.append(repr(error))
                 return

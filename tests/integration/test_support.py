@@ -6,9 +6,9 @@ import tomllib
 
 import pytest
 from support import toml
-from support.client import Client, Truncated, fetch, request
+from support.client import Client, TruncatedError, fetch, request
 from support.fault_proxy import Fault
-from support.origin import Violation, digest, once, parse_head, pattern, response
+from support.origin import WireError, digest, once, parse_head, pattern, response
 from support.rig import Rig
 from support.wirefile import join_chunks, unescape
 
@@ -69,7 +69,7 @@ def test_a_tunnel_echoes(rig: Rig) -> None:
     ],
 )
 def test_the_origin_is_strict(head: bytes) -> None:
-    with pytest.raises(Violation):
+    with pytest.raises(WireError):
         parse_head(head)
 
 
@@ -77,7 +77,7 @@ def test_the_origin_is_strict(head: bytes) -> None:
 def test_a_cut_answer_is_seen_as_truncated(rig: Rig, kind: str) -> None:
     proxy = rig.fault_proxy(rig.origin())
     proxy.inject(Fault(kind, after=500))
-    with pytest.raises(Truncated):
+    with pytest.raises(TruncatedError):
         fetch(proxy.address, "GET", "/size/1000")
     proxy.heal()
 
@@ -114,7 +114,7 @@ def test_a_trickle_and_a_half_close_pass_everything_on(rig: Rig) -> None:
 def test_only_so_many_connections_are_struck(rig: Rig) -> None:
     proxy = rig.fault_proxy(rig.origin())
     proxy.inject(Fault("reset"), connections=1)
-    with Client(proxy.address) as client, pytest.raises((Truncated, OSError)):
+    with Client(proxy.address) as client, pytest.raises((TruncatedError, OSError)):
         client.ask("GET", "/size/10")
 
     assert fetch(proxy.address, "GET", "/size/10").body == pattern(10)

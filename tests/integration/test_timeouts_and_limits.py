@@ -6,7 +6,7 @@ import socket
 
 import pytest
 from support import addresses
-from support.client import Truncated, request
+from support.client import TruncatedError, request
 from support.origin import (
     OriginConnection,
     chunked,
@@ -188,7 +188,7 @@ def test_an_answer_that_stops_midway_is_broken_off(rig: Rig) -> None:
     client = rig.client(rig.gateway(origin, between_timeout="300ms"))
     client.send(request())
     watch = Stopwatch()
-    with pytest.raises(Truncated):
+    with pytest.raises(TruncatedError):
         client.read_response()
 
     assert 0.2 <= watch.seconds <= 1.5
@@ -218,7 +218,7 @@ def test_the_total_deadline_breaks_off_an_answer_that_drips(rig: Rig) -> None:
     client = rig.client(rig.gateway(rig.origin(), deadline="400ms"))
     client.send(request("GET", "/drip/1000/20"))
     watch = Stopwatch()
-    with pytest.raises(Truncated):
+    with pytest.raises(TruncatedError):
         client.read_response()
 
     assert 0.3 <= watch.seconds <= 1.5

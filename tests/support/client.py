@@ -6,6 +6,7 @@ h11 is a second opinion: a response that it refuses is a failed test.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import select
 import socket
 import threading
@@ -20,7 +21,7 @@ READ_BYTES = 1 << 18
 HEAD_LIMIT_BYTES = 1 << 20
 
 
-class Truncated(AssertionError):
+class TruncatedError(AssertionError):
     """The connection ended before the response did."""
 
 
@@ -106,8 +107,7 @@ class Client:
 
     def send(self, data: bytes, *, cuts: Sequence[int] = ()) -> None:
         """Send `data`; each offset in `cuts` begins a new segment."""
-        edges = [0, *cuts, len(data)]
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise([0, *cuts, len(data)]):
             if end > start:
                 self.sock.sendall(data[start:end])
 
@@ -170,7 +170,7 @@ class Client:
         while len(data) < size:
             piece = self.read_some()
             if not piece:
-                raise Truncated(f"{len(data)} of {size} bytes")
+                raise TruncatedError(f"{len(data)} of {size} bytes")
             data += piece
         self.unread = bytes(data[size:]) + self.unread
         return bytes(data[:size])
@@ -195,7 +195,7 @@ class Client:
     def read_response(self, method: str = "GET", *, upgrade: bool = False) -> Response:
         """One whole response, its interim ones inside.
 
-        Raises Truncated if the connection ends first, h11.RemoteProtocolError for
+        Raises TruncatedError if the connection ends first, h11.RemoteProtocolError for
         what is not HTTP/1.1. What came after it stays in `unread`.
         """
         parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
@@ -227,9 +227,9 @@ class Client:
             elif isinstance(event, h11.EndOfMessage):
                 break
             elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-                raise Truncated(f"no response; {bytes(raw)!r}")
+                raise TruncatedError(f"no response; {bytes(raw)!r}")
         if head is None:
-            raise Truncated(f"no final response in {bytes(raw)!r}")
+            raise TruncatedError(f"no final response in {bytes(raw)!r}")
         self.unread = bytes(parser.trailing_data[0]) + self.unread
         head.body = bytes(body)
         head.interim = interim
@@ -240,11 +240,11 @@ class Client:
         try:
             data = self.read_some()
         except ConnectionResetError as error:
-            raise Truncated(f"reset; had {head!r}") from error
+            raise TruncatedError(f"reset; had {head!r}") from error
         if not data and head is None:
-            raise Truncated("closed before a response")
+            raise TruncatedError("closed before a response")
         if not data and not _ends_at_eof(head):
-            raise Truncated("closed inside a body")
+            raise TruncatedError("closed inside a body")
         return data
 
     def ask(self, *args: object, **kwargs: object) -> Response:

@@ -157,6 +157,12 @@ def is_alive(pid: int) -> bool:
     return bool(fields) and fields[0] not in "ZX"
 
 
+def session(pid: int) -> int:
+    """The session that a process belongs to; 0 if it is gone."""
+    fields = stat_fields(pid)
+    return int(fields[3]) if fields else 0
+
+
 def descriptors(pid: int) -> dict[int, str]:
     """The open descriptors of a process, and what each one is."""
     out: dict[int, str] = {}
@@ -270,14 +276,8 @@ class Gateway:
 
     def session_pids(self) -> list[int]:
         """Every live process of this gateway: it leads a session of its own."""
-        pids = []
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                fields = stat_fields(int(name))
-                if len(fields) > 3 and fields[3] == str(self.pid):
-                    if fields[0] not in "ZX":
-                        pids.append(int(name))
-        return sorted(pids)
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return [pid for pid in pids if is_alive(pid) and session(pid) == self.pid]
 
     def status(self) -> dict[str, Any]:
         """GET /status of the admin socket."""

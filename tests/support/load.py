@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from support.client import Client, Truncated, request
+from support.client import Client, TruncatedError, request
 from support.origin import pattern
 
 
@@ -64,7 +64,7 @@ class Load:
                     try:
                         client.send(asked)
                         answer = client.read_response()
-                    except (Truncated, OSError):
+                    except (TruncatedError, OSError):
                         with self._lock:
                             self.lost += 1
                         break

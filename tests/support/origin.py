@@ -40,11 +40,11 @@ READ_BYTES = 1 << 18
 IDLE_S = 20.0
 
 
-class Violation(AssertionError):
+class WireError(AssertionError):
     """The gateway forwarded something that is not well-formed HTTP/1.1."""
 
 
-class Gone(Exception):
+class PeerGoneError(Exception):
     """The peer closed or reset in the middle of a message."""
 
 
@@ -144,7 +144,7 @@ class OriginConnection:
             self.saw_reset = True
             data = b""
         except TimeoutError as late:
-            raise Gone("nothing came") from late
+            raise PeerGoneError("nothing came") from late
         except OSError:
             data = b""
         if not data:
@@ -165,7 +165,7 @@ class OriginConnection:
     def read_exactly(self, size: int) -> bytes:
         while len(self._unread) < size:
             if not self._more():
-                raise Gone(f"{len(self._unread)} of {size} bytes")
+                raise PeerGoneError(f"{len(self._unread)} of {size} bytes")
         data = bytes(self._unread[:size])
         del self._unread[:size]
         return data
@@ -175,7 +175,7 @@ class OriginConnection:
         while (at := self._unread.find(mark, start)) < 0:
             start = max(0, len(self._unread) - len(mark) + 1)
             if not self._more():
-                raise Gone(f"no {mark!r}")
+                raise PeerGoneError(f"no {mark!r}")
         return self.read_exactly(at + len(mark))
 
     def read_to_end(self) -> bytes:
@@ -187,7 +187,7 @@ class OriginConnection:
 
     def wait_closed(self) -> None:
         """Return when the peer has closed or reset; what it sends is recorded."""
-        with contextlib.suppress(Gone):
+        with contextlib.suppress(PeerGoneError):
             self.read_to_end()
 
     def read_head(self) -> Request | None:
@@ -219,13 +219,13 @@ class OriginConnection:
         while True:
             line = self.read_through(b"\r\n")[:-2]
             if not re.fullmatch(rb"[0-9a-fA-F]{1,16}", line):
-                raise Violation(f"chunk size line {line!r}")
+                raise WireError(f"chunk size line {line!r}")
             size = int(line, 16)
             if not size:
                 break
             body += self.read_exactly(size)
             if self.read_exactly(2) != b"\r\n":
-                raise Violation("no CRLF after a chunk")
+                raise WireError("no CRLF after a chunk")
         trailers: Headers = []
         while line := self.read_through(b"\r\n")[:-2]:
             trailers.append(parse_header(line))
@@ -243,7 +243,7 @@ class OriginConnection:
         try:
             self.sock.sendall(data)
         except OSError as error:
-            raise Gone(str(error)) from error
+            raise PeerGoneError(str(error)) from error
 
     def drip(self, data: bytes, *, step: int = 1, pause_s: float = 0.0) -> None:
         """Send `data` in pieces of `step` bytes, each in a segment of its own."""
@@ -279,37 +279,37 @@ class OriginConnection:
 def parse_header(line: bytes) -> tuple[bytes, bytes]:
     name, colon, value = line.partition(b":")
     if not colon or not TOKEN.match(name):
-        raise Violation(f"header line {line!r}")
+        raise WireError(f"header line {line!r}")
     value = value.strip(b" \t")
     if not VALUE.match(value):
-        raise Violation(f"header value {value!r}")
+        raise WireError(f"header value {value!r}")
     return name, value
 
 
 def parse_head(head: bytes) -> Request:
     """A strict reading of RFC 9112 sections 3, 5 and 6.
 
-    Raises Violation for anything that two parsers could read in two ways.
+    Raises WireError for anything that two parsers could read in two ways.
     """
     lines = head[:-4].split(b"\r\n")
     if any(b"\r" in line or b"\n" in line for line in lines):
-        raise Violation(f"bare CR or LF in {head!r}")
+        raise WireError(f"bare CR or LF in {head!r}")
     start = REQUEST_LINE.match(lines[0])
     if not start:
-        raise Violation(f"request line {lines[0]!r}")
+        raise WireError(f"request line {lines[0]!r}")
     method, target, version = start.groups()
     request = Request(method, target, version, [], head)
     request.headers = [parse_header(line) for line in lines[1:]]
     if len(request.values("host")) != 1:
-        raise Violation(f"Host {request.values('host')}")
+        raise WireError(f"Host {request.values('host')}")
     lengths = request.values("content-length")
     codings = request.values("transfer-encoding")
     if len(lengths) + len(codings) > 1:
-        raise Violation(f"framing {lengths} {codings}")
+        raise WireError(f"framing {lengths} {codings}")
     if lengths and not re.fullmatch(rb"[0-9]{1,19}", lengths[0]):
-        raise Violation(f"Content-Length {lengths[0]!r}")
+        raise WireError(f"Content-Length {lengths[0]!r}")
     if codings and codings[0].lower() != b"chunked":
-        raise Violation(f"Transfer-Encoding {codings[0]!r}")
+        raise WireError(f"Transfer-Encoding {codings[0]!r}")
     return request
 
 
@@ -368,7 +368,7 @@ class Origin:
     def _run(self, connection: OriginConnection) -> None:
         try:
             self.script(connection)
-        except Gone:
+        except PeerGoneError:
             pass
         except Exception as error:
             self.violations.append(error)
@@ -527,6 +527,22 @@ def serve(connection: OriginConnection) -> None:
             return
 
 
+@dataclass
+class Answer:
+    """What `serve` knows while it answers one request."""
+
+    connection: OriginConnection
+    request: Request
+    args: list[str]
+    extra: dict[str, str]
+
+    def send(self, data: bytes) -> None:
+        """Send a response, without its body where the request was HEAD."""
+        if self.request.method == b"HEAD":
+            data = data[: data.index(b"\r\n\r\n") + 4]
+        self.connection.send(data)
+
+
 def reply(connection: OriginConnection, request: Request) -> bool:
     """Serve one request; False when the connection is not to be used again."""
     url = urlsplit(request.target.decode("latin-1"))
@@ -537,65 +553,71 @@ def reply(connection: OriginConnection, request: Request) -> bool:
     for pair in parse_qs(url.query).get("header", []):
         name, _, value = pair.partition(":")
         extra[name] = value
-    has_body = request.method != b"HEAD"
-
-    def send(data: bytes) -> None:
-        if not has_body:
-            data = data[: data.index(b"\r\n\r\n") + 4]
-        connection.send(data)
-
-    if what == "upgrade" and request.value("upgrade"):
-        connection.read_body(request)
-        upgrade(connection, request)
-        return False
+    answer = Answer(connection, request, args, extra)
     if what == "stream":
-        stream_back(connection, request, extra)
+        stream_back(answer)
         return True
     if (request.value("expect") or b"").lower() == b"100-continue":
         connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
     connection.read_body(request)
-
-    if what in ("size", "chunked", "eof"):
-        framing = "length" if what == "size" else what
-        send(response(200, pattern(int(args[0])), extra, framing=framing))
-        return what != "eof"
-    if what == "status":
-        status = int(args[0])
-        if status in (204, 304):
-            send(response(status, b"", extra, framing="none"))
-        else:
-            send(response(status, b"status %d" % status, extra))
-        return True
-    if what == "interim":
-        for _ in range(int(args[0])):
-            connection.send(
-                b"HTTP/1.1 %s Soon\r\nLink: </a>\r\n\r\n" % args[1].encode()
-            )
-        send(response(200, b"final", extra))
-        return True
-    if what == "drip":
-        send(b"HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n" % args[0].encode())
-        connection.drip(pattern(int(args[0])), pause_s=int(args[1]) / 1000)
-        return True
-    if what == "slow":
-        connection.stall(int(args[0]) / 1000)
-        send(response(200, b"ok", extra))
-        return True
-    if what == "close":
-        send(response(200, b"ok", extra | {"Connection": "close"}))
+    if what == "upgrade" and request.value("upgrade"):
+        upgrade(connection, request)
         return False
-    send(response(200, account(connection.origin, request), extra | JSON_TYPE))
-    return True
+    PAGES.get(what, account)(answer)
+    return what not in ("eof", "close")
 
 
-JSON_TYPE = {"Content-Type": "application/json"}
+def size(answer: Answer) -> None:
+    answer.send(response(200, pattern(int(answer.args[0])), answer.extra))
 
 
-def account(origin: Origin, request: Request) -> bytes:
+def in_chunks(answer: Answer) -> None:
+    body = pattern(int(answer.args[0]))
+    answer.send(response(200, body, answer.extra, framing="chunked"))
+
+
+def until_eof(answer: Answer) -> None:
+    body = pattern(int(answer.args[0]))
+    answer.send(response(200, body, answer.extra, framing="eof"))
+
+
+def with_status(answer: Answer) -> None:
+    status = int(answer.args[0])
+    if status in (204, 304):
+        answer.send(response(status, b"", answer.extra, framing="none"))
+    else:
+        answer.send(response(status, b"status %d" % status, answer.extra))
+
+
+def interim(answer: Answer) -> None:
+    count, status = answer.args
+    one = b"HTTP/1.1 %b Soon\r\nLink: </a>\r\n\r\n" % status.encode()
+    for _ in range(int(count)):
+        answer.connection.send(one)
+    answer.send(response(200, b"final", answer.extra))
+
+
+def drip(answer: Answer) -> None:
+    count, pause_ms = map(int, answer.args)
+    answer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % count)
+    answer.connection.drip(pattern(count), pause_s=pause_ms / 1000)
+
+
+def slow(answer: Answer) -> None:
+    answer.connection.stall(int(answer.args[0]) / 1000)
+    answer.send(response(200, b"ok", answer.extra))
+
+
+def and_close(answer: Answer) -> None:
+    answer.send(response(200, b"ok", answer.extra | {"Connection": "close"}))
+
+
+def account(answer: Answer) -> None:
     """What arrived, as JSON."""
-    return json.dumps(
+    request = answer.request
+    body = json.dumps(
         {
-            "origin": origin.name,
+            "origin": answer.connection.origin.name,
             "method": request.method.decode(),
             "target": request.target.decode("latin-1"),
             "headers": [
@@ -607,17 +629,28 @@ def account(origin: Origin, request: Request) -> bytes:
             "is_chunked": request.is_chunked,
         }
     ).encode()
+    headers = answer.extra | {"Content-Type": "application/json"}
+    answer.send(response(200, body, headers))
 
 
-def stream_back(
-    connection: OriginConnection, request: Request, extra: dict[str, str]
-) -> None:
+PAGES: dict[str, Callable[[Answer], None]] = {
+    "size": size,
+    "chunked": in_chunks,
+    "eof": until_eof,
+    "status": with_status,
+    "interim": interim,
+    "drip": drip,
+    "slow": slow,
+    "close": and_close,
+}
+
+
+def stream_back(answer: Answer) -> None:
     """Send the body back while it still arrives."""
+    connection, request = answer.connection, answer.request
     length = int(request.value("content-length") or 0)
-    connection.send(
-        response(200, b"", extra, framing="none")[:-2]
-        + b"Content-Length: %d\r\n\r\n" % length
-    )
+    head = response(200, b"", answer.extra, framing="none")[:-2]
+    connection.send(head + b"Content-Length: %d\r\n\r\n" % length)
     done = 0
     while done < length:
         piece = connection.read_exactly(min(65536, length - done))
@@ -654,7 +687,7 @@ def echo_frames(connection: OriginConnection) -> None:
         elif size == 127:
             (size,) = struct.unpack(">Q", connection.read_exactly(8))
         if not second & 0x80:
-            raise Violation("client frame without a mask")
+            raise WireError("client frame without a mask")
         mask = connection.read_exactly(4)
         data = connection.read_exactly(size)
         whole = mask * (size // 4 + 1)
