@@ -24,6 +24,7 @@ ADDED = (
     "X-Forwarded-For: 127.0.0.1\r\n"
     "X-Forwarded-Proto: http\r\n"
     "X-Forwarded-Host: {host}\r\n"
+    "X-Forwarded-Port: {port}\r\n"
     "X-Request-ID: {{id}}\r\n"
 )
 
@@ -125,20 +126,23 @@ def test_a_good_request_is_forwarded_and_answered_byte_for_byte(
         got += piece
 
     assert comparable(got) == wanted, case.title
-    assert comparable(origin.received) == comparable(expand(case.upstream)), case.title
+    upstream = expand(case.upstream, gateway.address.rpartition(":")[2])
+    assert comparable(origin.received) == comparable(upstream), case.title
     if case.then == "close":
         assert client.is_closed(), case.title
     else:
         assert client.is_open(0.01), case.title
 
 
-def expand(template: bytes) -> bytes:
-    """Fill in `{added:HOST}`."""
+def expand(template: bytes, port: str) -> bytes:
+    """Fill in `{added:HOST}` and `{port}`, the listener's."""
 
     def added(found: re.Match[bytes]) -> bytes:
-        return ADDED.format(host=found[1].decode()).encode()
+        return ADDED.format(host=found[1].decode(), port=port).encode()
 
-    return re.sub(rb"\{added:([^}]*)\}", added, template)
+    return re.sub(rb"\{added:([^}]*)\}", added, template).replace(
+        b"{port}", port.encode()
+    )
 
 
 def comparable(stream: bytes) -> bytes:

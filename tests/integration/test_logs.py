@@ -159,7 +159,7 @@ def test_a_very_long_request_makes_one_bounded_line(rig: Rig) -> None:
 REASONS: list[tuple[str, Script | None, dict[str, str]]] = [
     ("upstream-timeout", silent, {"upstream_timeout": "200ms"}),
     ("upstream-reset", once(b"", end="reset"), {}),
-    ("upstream-refused", None, {}),
+    ("upstream-connect", None, {}),
     ("deadline", silent, {"deadline": "200ms"}),
 ]
 

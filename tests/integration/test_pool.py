@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from support.client import request
+from support.client import Client, request
 from support.origin import (
     OriginConnection,
     digest,
@@ -227,22 +227,23 @@ def test_an_answer_is_never_given_to_another_request(rig: Rig) -> None:
     gateway = rig.gateway(origin, workers=2)
     wrong: list[str] = []
 
+    def ask(client: Client, seed: int, n: int) -> None:
+        nonce = f"{seed}-{n}"
+        size = (seed * 7919 + n * 104729) % 3000
+        kind = ("size", "chunked", "eof")[n % 3]
+        answer = client.ask("GET", f"/{kind}/{size}", {"X-Nonce": nonce})
+        if answer.value("x-nonce") != nonce.encode():
+            wrong.append(nonce)
+        if digest(answer.body) != digest(pattern(size)):
+            wrong.append(nonce)
+
     def work(seed: int) -> None:
-        client = gateway.client()
-        for n in range(60):
-            nonce = f"{seed}-{n}"
-            size = (seed * 7919 + n * 104729) % 3000
-            kind = ("size", "chunked", "eof")[n % 3]
-            answer = client.ask("GET", f"/{kind}/{size}", {"X-Nonce": nonce})
-            if answer.value("x-nonce") != nonce.encode():
-                wrong.append(nonce)
-            if digest(answer.body) != digest(pattern(size)):
-                wrong.append(nonce)
-            if n % 10 == 9:
+        for start in range(0, 60, 10):
+            with gateway.client() as client:
+                for n in range(start, start + 10):
+                    ask(client, seed, n)
                 client.send(request("GET", "/size/50000"))
                 client.reset()
-                client = gateway.client()
-        client.close()
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
     for thread in threads:

@@ -362,8 +362,8 @@ class Origin:
                 connection = OriginConnection(self, sock, len(self.connections))
                 self.connections.append(connection)
             thread = threading.Thread(target=self._run, args=(connection,), daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _run(self, connection: OriginConnection) -> None:
         try:
@@ -400,7 +400,7 @@ class Origin:
         self.stopping.set()
         for connection in self.open_connections:
             connection.half_close()
-        for thread in self._threads:
+        for thread in list(self._threads):
             thread.join(2)
         for connection in self.open_connections:
             connection.close()
@@ -434,7 +434,7 @@ class Origin:
         self.stopping.set()
         for connection in self.open_connections:
             connection.half_close()
-        for thread in self._threads:
+        for thread in list(self._threads):
             thread.join(0.5)
         for connection in self.open_connections:
             connection.close()
