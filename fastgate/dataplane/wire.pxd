@@ -6,7 +6,7 @@ connection, because a head that is not complete yet is kept as bytes, not as spa
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 
 cdef enum:
     MAX_FIELDS = 256        # room in a Head; the configured limit is at most 250
@@ -99,9 +99,19 @@ cdef struct HeadLimits:
     uint8_t keep_ambiguous_paths    # %2F, %5C and ; are passed on, not refused
 
 cdef struct Parser:         # lives in each connection
-    char llhttp[LLHTTP_BYTES]
+    char llhttp[LLHTTP_BYTES]   # first: llhttp's callbacks are given its address
     int64_t body_bytes      # of this message's chunked body, so far
     int64_t framing_bytes   # spent on its chunk lines, so far
+    # of a head that is not complete yet, and of the trailer section
+    uint32_t target_bytes
+    uint32_t trailer_bytes
+    uint16_t n_fields       # values begun
+    uint16_t max_fields
+    uint8_t response
+    uint8_t in_value        # the last span was a piece of a value
+    uint8_t in_trailer
+    uint8_t trailer_name_len    # 255: that or longer
+    char trailer_name[32]   # its first bytes
 
 cdef void parser_init(Parser *p, bint response) noexcept nogil
 
