@@ -30,9 +30,10 @@ class Region:
         """
 
     def begin_worker(self, slot: int, pid: int, generation: int) -> None:
-        """The row is that process's from now on: a new worker's first act.
+        """Give the row to that process: the master, right after the fork.
 
-        The process calls it itself: after a fork, the master might come second.
+        What the child wrote before it stands. Raises ValueError while the row is
+        another process's: reclaim first.
         """
 
     def set_worker_state(self, slot: int, state: str) -> None:
