@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastgate import __version__
-from fastgate.errors import ConfigError, FastgateError, UsageError
+from fastgate.errors import ConfigError, FastgateError, UsageError, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -57,7 +57,7 @@ def _load(found: "argparse.Namespace") -> "Loaded":
 
     loaded = load(found.config, settings_given(found))
     for warning in loaded.warnings:
-        print(f"fastgate: warning: {warning}", file=sys.stderr)
+        _complain(f"warning: {warning}")
     return loaded
 
 
@@ -93,7 +93,8 @@ def _check(arguments: Sequence[str]) -> int:
     if found.print_config:
         return _print_config(loaded)
     if not found.quiet:
-        print(f"fastgate: configuration {loaded.subject} test is successful")
+        subject = printable(loaded.subject)
+        print(f"fastgate: configuration {subject} test is successful")
     return EXIT_GOOD
 
 
@@ -218,7 +219,7 @@ def _complain(message: str) -> None:
     # stderr may be closed, or a pipe whose reader has left: nobody to tell.
     try:
         for line in lines or [""]:
-            print(f"fastgate: {line}", file=sys.stderr)
+            print(f"fastgate: {printable(line)}", file=sys.stderr)
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         _discard(2)
@@ -227,7 +228,7 @@ def _complain(message: str) -> None:
 def _report_config(error: ConfigError) -> int:
     _complain(str(error))
     if error.subject:
-        _complain(f"configuration {error.subject} test failed")
+        _complain(f"configuration {printable(error.subject)} test failed")
     is_usage = all(
         problem.file.startswith("--") or problem.file == "command line"
         for problem in error.problems

@@ -9,6 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
+def printable(text: str) -> str:
+    """Escape what a terminal would obey: one line, no control characters."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class Problem(NamedTuple):
     """One thing wrong, and where.
 
@@ -29,7 +34,7 @@ class Problem(NamedTuple):
         """Render `FILE:LINE:COL: message; did you mean 'x'?`."""
         where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         hint = f"; did you mean '{self.suggestion}'?" if self.suggestion else ""
-        return f"{where}: {self.message}{hint}"
+        return printable(f"{where}: {self.message}{hint}")
 
 
 class FastgateError(Exception):

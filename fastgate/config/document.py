@@ -1,6 +1,6 @@
 """`docs/configuration.md` and the JSON Schema, made from the model.
 
-Runs in: no process of the gateway; a command for whoever changes the model:
+Runs in: the command line, for whoever changes the model:
 
     python -m fastgate.config.document > docs/configuration.md
     python -m fastgate.config.document --schema > fastgate.schema.json

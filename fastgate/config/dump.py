@@ -21,6 +21,7 @@ from fastgate.config.model import (
     Route,
     Upstream,
 )
+from fastgate.errors import printable
 
 _ESCAPES = {
     '"': '\\"',
@@ -101,7 +102,7 @@ def _lines(loaded: Loaded) -> Iterator[str]:
                 path: Path = ("gateway", knob.key)
                 value = getattr(config.gateway, knob.key)
                 text = _knob_text(knob, value, written.get(knob.key))
-                yield f"{knob.key} = {text}  # {loaded.origin(path)}"
+                yield f"{knob.key} = {text}  # {printable(loaded.origin(path))}"
     for name, listener in config.listeners.items():
         yield from _table(loaded, ("listeners", name), listener)
     for name, upstream in config.upstreams.items():
@@ -128,4 +129,4 @@ def _table(
             text = _value(f"{value}%")
         else:
             text = _value(value)
-        yield f"{key} = {text}  # {loaded.origin((*path, key))}"
+        yield f"{key} = {text}  # {printable(loaded.origin((*path, key)))}"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fastgate.config.knobs import KNOBS
-from fastgate.config.locate import Parsed, Path, Places, parse
+from fastgate.config.locate import Path, Places
 from fastgate.config.model import (
     Config,
     Endpoint,
@@ -30,6 +30,7 @@ from fastgate.config.model import (
     Upstream,
     cross_check,
 )
+from fastgate.config.parse import Parsed, parse
 from fastgate.config.quick import QUICK, QUICK_NAME
 from fastgate.config.units import nearest, show
 from fastgate.errors import ConfigError, Problem
@@ -52,6 +53,9 @@ _LARGEST_FILE_BYTES = 16 << 20
 # What pydantic says on top of a fault that is reported by itself: the cross
 # checks (found again, each with its place) and defaults that need other fields.
 _ECHOES = ("fastgate_across", "default_factory_not_called")
+
+# A longer one, made from a long text, would bury the message.
+_LONGEST_SUGGESTION = 80
 
 _WHAT_IS_WANTED = {
     "string_type": "a text",
@@ -293,6 +297,8 @@ class _Loader:
             return
         if kind == "fastgate":
             suggestion = context.get("suggestion") or None
+            if suggestion and len(suggestion) > _LONGEST_SUGGESTION:
+                suggestion = None
             self._report(path, str(context["text"]), suggestion)
         elif kind == "extra_forbidden":
             self._report_unknown_key(path)

@@ -12,7 +12,6 @@ ValidationError. Either way it cannot exist wrong.
 Scalar settings take default, range and description from `knobs.KNOBS`.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -30,7 +29,18 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from fastgate.config import machine
-from fastgate.config.address import is_host_name, parse_address
+from fastgate.config.address import parse_address
+from fastgate.config.checks import (
+    check_hash_key,
+    check_header_name,
+    check_header_table,
+    check_header_value,
+    check_name,
+    check_path,
+    check_route_host,
+    check_upstream_host,
+    fault,
+)
 from fastgate.config.knobs import BALANCES, KNOBS, Kind, Knob, parse_eject, read_choice
 from fastgate.config.units import (
     BadValueError,
@@ -39,28 +49,6 @@ from fastgate.config.units import (
     parse_percent,
     parse_size_bytes,
     show,
-)
-
-# RFC 9110 section 5.6.2.
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-# unreserved, sub-delims, ":" and "@" of RFC 3986, "/" and percent escapes.
-_PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
-
-# The gateway frames messages and manages connections itself (RFC 9110 7.6.1,
-# RFC 9112 6): a rule that touched these could split or smuggle a request.
-FRAMING_HEADERS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
 )
 
 _JSON_TYPES: dict[Kind, list[str]] = {
@@ -83,12 +71,6 @@ class Finding(NamedTuple):
     path: tuple[str | int, ...]
     message: str
     suggestion: str | None = None
-
-
-def _fault(message: str, suggestion: str | None = None) -> PydanticCustomError:
-    # The text goes through the context, as a template would read its braces.
-    context = {"text": message, "suggestion": suggestion or ""}
-    return PydanticCustomError("fastgate", "{text}", context)
 
 
 def _knob(
@@ -158,7 +140,7 @@ class _Settings(BaseModel):
         try:
             value = knob.read(raw)
         except BadValueError as bad:
-            raise _fault(str(bad), bad.suggestion) from None
+            raise fault(str(bad), bad.suggestion) from None
         return _resolve(knob, value, info.data) if value == "auto" else value
 
 
@@ -267,7 +249,7 @@ class Gateway(_Settings):
     def _fits_the_files(cls, max_conns: int, info: ValidationInfo) -> int:
         nofile = info.data.get("nofile", "auto")
         if nofile != "auto" and max_conns > nofile:
-            raise _fault(
+            raise fault(
                 f"{max_conns} connections per worker need more open files than"
                 f" nofile = {nofile}"
             )
@@ -278,7 +260,7 @@ class Gateway(_Settings):
     def _fits_the_head(cls, max_target: int, info: ValidationInfo) -> int:
         max_header = info.data.get("max_header")
         if max_header is not None and max_target > max_header:
-            raise _fault(
+            raise fault(
                 f"{max_target} bytes are more than the whole head may have"
                 f" (max_header = {max_header})"
             )
@@ -287,7 +269,7 @@ class Gateway(_Settings):
     @field_validator("server_header")
     @classmethod
     def _is_a_header_value(cls, text: str) -> str:
-        _check_header_value("Server", text)
+        check_header_value("Server", text)
         return text
 
 
@@ -295,7 +277,7 @@ def _check_listener_address(raw: object) -> str:
     try:
         return str(parse_address(raw, listening=True))
     except BadValueError as bad:
-        raise _fault(str(bad), bad.suggestion) from None
+        raise fault(str(bad), bad.suggestion) from None
 
 
 _ListenerAddress = Annotated[
@@ -337,7 +319,7 @@ class Listener(_Settings):
     @classmethod
     def _is_somewhere(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
         if not addresses:
-            raise _fault("is empty: a listener needs an address")
+            raise fault("is empty: a listener needs an address")
         return addresses
 
     @field_validator("protocol", mode="before")
@@ -350,7 +332,7 @@ def _choice(choices: tuple[str, ...], raw: object) -> str:
     try:
         return read_choice(choices, raw)
     except BadValueError as bad:
-        raise _fault(str(bad), bad.suggestion) from None
+        raise fault(str(bad), bad.suggestion) from None
 
 
 class Endpoint(_Settings):
@@ -373,7 +355,7 @@ class Endpoint(_Settings):
         for parameter in parameters:
             key, equals, value = parameter.strip().partition("=")
             if key.strip() != "weight" or not equals:
-                raise _fault(
+                raise fault(
                     f"{show(parameter)} in {show(raw)} is not ';weight=N'",
                     "weight" if nearest(key, ["weight"]) else None,
                 )
@@ -386,7 +368,7 @@ class Endpoint(_Settings):
         try:
             return str(parse_address(raw, listening=False))
         except BadValueError as bad:
-            raise _fault(str(bad), bad.suggestion) from None
+            raise fault(str(bad), bad.suggestion) from None
 
     @field_validator("weight", mode="before")
     @classmethod
@@ -394,27 +376,10 @@ class Endpoint(_Settings):
         try:
             weight = parse_count(raw)
         except BadValueError as bad:
-            raise _fault(str(bad)) from None
+            raise fault(str(bad)) from None
         if not 1 <= weight <= 256:
-            raise _fault(f"{show(raw)} is outside 1..256")
+            raise fault(f"{show(raw)} is outside 1..256")
         return weight
-
-
-def _check_hash_key(text: str) -> str:
-    kind, colon, name = text.strip().partition(":")
-    kind = kind.lower()
-    if kind in ("client", "path") and not colon:
-        return kind
-    if kind in ("header", "cookie") and _TOKEN.fullmatch(name):
-        return f"{kind}:{name.lower() if kind == 'header' else name}"
-    meant = nearest(kind, ["client", "path", "header", "cookie"])
-    if meant in ("header", "cookie"):
-        suggestion = f"{meant}:{name}" if _TOKEN.fullmatch(name) else None
-    else:
-        suggestion = meant
-    raise _fault(
-        f"{show(text)} is not client, path, header:NAME or cookie:NAME", suggestion
-    )
 
 
 class Upstream(_Settings):
@@ -432,7 +397,7 @@ class Upstream(_Settings):
         description="how an endpoint is picked: round-robin, least-connections,"
         " random-two, ip-hash, hash or least-time (default: round-robin)",
     )
-    hash_key: Annotated[str, AfterValidator(_check_hash_key)] = Field(
+    hash_key: Annotated[str, AfterValidator(check_hash_key)] = Field(
         default="client",
         description="what balance = hash hashes: client, path, header:NAME or"
         " cookie:NAME (default: client)",
@@ -479,9 +444,9 @@ class Upstream(_Settings):
         try:
             percent = parse_percent(raw)
         except BadValueError as bad:
-            raise _fault(str(bad)) from None
+            raise fault(str(bad)) from None
         if percent and not 100 <= percent <= 10_000:
-            raise _fault(f"{show(raw)} is outside 100%..10000%, or 0: no bound")
+            raise fault(f"{show(raw)} is outside 100%..10000%, or 0: no bound")
         return percent
 
     @field_validator("hash_key", "hash_bound")
@@ -489,7 +454,7 @@ class Upstream(_Settings):
     def _belongs_to_hash(cls, value: Any, info: ValidationInfo) -> Any:
         balance = info.data.get("balance", "hash")
         if balance != "hash":
-            raise _fault(
+            raise fault(
                 f"means nothing with balance = {show(balance)}, only with 'hash'"
             )
         return value
@@ -505,56 +470,20 @@ class Upstream(_Settings):
     @classmethod
     def _is_not_empty(cls, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         if not endpoints:
-            raise _fault("is empty: an upstream needs an endpoint")
+            raise fault("is empty: an upstream needs an endpoint")
         return endpoints
-
-
-def _check_route_host(text: str) -> str:
-    host = text.strip().lower().rstrip(".")
-    plain = host.removeprefix("*.")
-    if plain.startswith("[") and plain == host:
-        try:
-            parse_address(f"{plain}:1", listening=False)
-        except BadValueError:
-            raise _fault(f"{show(text)} is not a host") from None
-        return host
-    if ":" in plain:
-        raise _fault(f"{show(text)}: a host to match has no port", plain.split(":")[0])
-    if "*" in plain:
-        raise _fault(
-            f"{show(text)}: a wildcard is the first label alone: *.example.com"
-        )
-    if not is_host_name(plain):
-        raise _fault(f"{show(text)} is not a host")
-    return host
-
-
-def _check_path(text: str) -> str:
-    if not text.startswith("/"):
-        raise _fault(f"{show(text)} does not start with '/'", "/" + text)
-    if "?" in text or "#" in text:
-        raise _fault(f"{show(text)}: a path to match ends before '?' and '#'")
-    if not _PATH.fullmatch(text) or len(text) > 4096:
-        raise _fault(
-            f"{show(text)} is not a path: other characters are percent-encoded"
-        )
-    if any(segment in (".", "..") for segment in text.split("/")):
-        raise _fault(
-            f"{show(text)} could never match: '.' and '..' are resolved before"
-        )
-    return text
 
 
 class Match(_Settings):
     """Which requests a route takes; every key given must agree."""
 
-    host: Annotated[str, AfterValidator(_check_route_host)] | None = Field(
+    host: Annotated[str, AfterValidator(check_route_host)] | None = Field(
         default=None, description='exact, or "*.example.com" (default: any)'
     )
-    path: Annotated[str, AfterValidator(_check_path)] | None = Field(
+    path: Annotated[str, AfterValidator(check_path)] | None = Field(
         default=None, description="the whole path (default: any)"
     )
-    path_prefix: Annotated[str, AfterValidator(_check_path)] | None = Field(
+    path_prefix: Annotated[str, AfterValidator(check_path)] | None = Field(
         default=None, description="the beginning of the path (default: any)"
     )
 
@@ -563,49 +492,13 @@ class Match(_Settings):
     def _is_alone(cls, prefix: str | None, info: ValidationInfo) -> str | None:
         path = info.data.get("path")
         if prefix is not None and path is not None:
-            raise _fault(f"contradicts path = {show(path)}: give one of the two")
+            raise fault(f"contradicts path = {show(path)}: give one of the two")
         return prefix
 
 
-def _check_header_name(name: object) -> str:
-    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-        raise _fault(f"{show(name)} is not a header name (RFC 9110 5.6.2)")
-    if name.lower() in FRAMING_HEADERS:
-        hint = ": use the route's host" if name.lower() == "host" else ""
-        raise _fault(f"{show(name)} frames the message: no rule may touch it{hint}")
-    return name
-
-
-def _check_header_value(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise _fault(f"the value of {show(name)} is not a text")
-    # C0, DEL and C1: a line end would split the message.
-    if any((ord(c) < 0x20 and c != "\t") or 0x7F <= ord(c) < 0xA0 for c in value):
-        raise _fault(f"the value of {show(name)} holds a control character")
-    if len(value.encode("utf-8", "replace")) > 8192:
-        raise _fault(f"the value of {show(name)} is longer than 8192 bytes")
-    if value != value.strip(" \t"):
-        raise _fault(
-            f"the value of {show(name)} begins or ends with white space", value.strip()
-        )
-    return value
-
-
-def _check_header_table(raw: Any) -> Any:
-    if not isinstance(raw, dict):
-        raise _fault(f"{show(raw)} is not a table of names and values")
-    seen: dict[str, str] = {}
-    for name, value in raw.items():
-        _check_header_value(_check_header_name(name), value)
-        earlier = seen.setdefault(name.lower(), name)
-        if earlier != name:
-            raise _fault(f"{show(name)} and {show(earlier)} are the same header")
-    return raw
-
-
-_HeaderTable = Annotated[dict[str, str], BeforeValidator(_check_header_table)]
+_HeaderTable = Annotated[dict[str, str], BeforeValidator(check_header_table)]
 _HeaderName = Annotated[
-    str, BeforeValidator(_check_header_name), WithJsonSchema({"type": "string"})
+    str, BeforeValidator(check_header_name), WithJsonSchema({"type": "string"})
 ]
 
 
@@ -631,38 +524,13 @@ class HeaderRules(_Settings):
         added = {name.lower() for name in info.data.get("add", ())}
         for name in table:
             if name.lower() in removed:
-                raise _fault(f"{show(name)} is in remove as well: set already replaces")
+                raise fault(f"{show(name)} is in remove as well: set already replaces")
             if name.lower() in added:
-                raise _fault(f"{show(name)} is in add as well: give one of the two")
+                raise fault(f"{show(name)} is in add as well: give one of the two")
         return table
 
 
-def _check_upstream_host(text: str) -> str:
-    host = text.strip()
-    if host in ("keep", "upstream"):
-        return host
-    try:
-        # A port is allowed but not needed.
-        parse_address(
-            host if ":" in host.rpartition("]")[2] else f"{host}:1", listening=False
-        )
-    except BadValueError:
-        raise _fault(
-            f"{show(text)} is not keep, upstream or a host",
-            nearest(host, ["keep", "upstream"]),
-        ) from None
-    return host.lower()
-
-
-def _check_name(name: object) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise _fault(
-            f"{show(name)} is not a name: letters, digits, '-', '_', '.', at most 64"
-        )
-    return name
-
-
-Name = Annotated[str, BeforeValidator(_check_name), WithJsonSchema({"type": "string"})]
+Name = Annotated[str, BeforeValidator(check_name), WithJsonSchema({"type": "string"})]
 
 
 class Route(_Settings):
@@ -671,7 +539,7 @@ class Route(_Settings):
     name: Name = Field(description="its name in logs and metrics")
     match: Match = Field(default=Match(), description="which requests (default: all)")
     upstream: str = Field(description="name of the upstream they go to")
-    host: Annotated[str, AfterValidator(_check_upstream_host)] = Field(
+    host: Annotated[str, AfterValidator(check_upstream_host)] = Field(
         default="keep",
         description="Host sent upstream: keep (the client's), upstream (the address"
         " of its first endpoint) or a literal (default: keep)",

@@ -11,6 +11,8 @@ number of milliseconds or bytes is refused rather than rounded.
 import re
 from collections.abc import Sequence
 
+from fastgate.errors import printable
+
 DURATION_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 SIZE_BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -75,9 +77,7 @@ def show(raw: object) -> str:
     if len(text) > 60:
         text = text[:57] + "..."
     if isinstance(raw, str):
-        return (
-            "'" + "".join(c if c.isprintable() else repr(c)[1:-1] for c in text) + "'"
-        )
+        return f"'{printable(text)}'"
     return text
 
 

@@ -166,7 +166,7 @@ def test_the_help_of_run_does_not_import_the_models() -> None:
     ("arguments", "message"),
     [
         ([], "no command given"),
-        (["chck"], "unknown command 'chck'; did you mean 'check'?"),
+        (["chekk"], "unknown command 'chekk'; did you mean 'check'?"),
         (["xyzzy"], "unknown command 'xyzzy'"),
         (
             ["--listen", ":80"],
@@ -491,6 +491,28 @@ def test_control_characters_are_never_echoed(
     assert "\x1b" not in err
     assert len(err) < 1000
     assert all(line.startswith("fastgate: ") for line in err.splitlines())
+
+
+def test_control_characters_of_a_file_are_never_echoed(
+    tmp_path: Path, capsys: Output
+) -> None:
+    evil = "\\u001b[31m\\n"
+    path = tmp_path / "evil\x1b\n.toml"
+    path.write_text(
+        GOOD + f'match = {{ path = "x{evil}" }}\nhost = "{evil}"\n"{evil}" = 1\n'
+        f'[upstreams."{evil}"]\nendpoints = ["http://{evil}"]\n"{evil}" = 1\n'
+        f'[listeners."{evil}"]\naddress = "{evil}"\n'
+        '[[routes]]\nname = "x"\nupstream = "users"\n'
+        f'request_headers = {{ set = {{ "{evil}" = "{evil}" }} }}\n'
+    )
+
+    assert cli.main(["check", "-c", str(path)]) == 1
+
+    err = capsys.readouterr().err
+    lines = err.splitlines()
+    assert "\x1b" not in err
+    assert len(lines) == 10
+    assert all(line.startswith("fastgate: ") for line in lines)
 
 
 # -- version and status
