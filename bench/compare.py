@@ -175,6 +175,9 @@ def machine() -> dict[str, Any]:
         "cpu": models[0] if models else platform.machine(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
+        "congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control")
+        .read_text()
+        .strip(),
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
         "nginx": _version(["nginx", "-v"]),
