@@ -1,0 +1,108 @@
+"""The one door to compiled code.
+
+Runs in: every process (Region, Plan), worker (Engine).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+def native_versions() -> dict[str, str]:
+    """What is bound: `llhttp` (size of its structs), `httptools` (version)."""
+
+class Region:
+    """The shared memory of one gateway: rows of workers, slots of endpoints."""
+
+    fd: int
+    workers: int
+    endpoints: int
+    @staticmethod
+    def create(workers: int, endpoints: int) -> Region:
+        """A new one: rows empty, endpoints up with weight 1.
+
+        Raises ValueError for counts out of range, OSError from the kernel.
+        """
+
+    @staticmethod
+    def attach(fd: int) -> Region:
+        """The region behind a descriptor that another process made.
+
+        The descriptor is duplicated. Raises ValueError for any other content.
+        """
+
+    def begin_worker(self, slot: int, pid: int, generation: int) -> None:
+        """The row is that process's from now on: a new worker's first act.
+
+        The process calls it itself: after a fork, the master might come second.
+        """
+
+    def set_worker_state(self, slot: int, state: str) -> None:
+        """`booting`, `ready`, `draining` (worker) or `dead` (master)."""
+
+    def heartbeat(self, slot: int) -> None:
+        """Worker: now, on CLOCK_MONOTONIC."""
+
+    def heartbeat_age_ms(self, slot: int) -> int: ...
+    def reclaim_worker(self, slot: int) -> int:
+        """Master, after waitpid: give back what a dead worker held.
+
+        Zeroes its lease cells and gauges, keeps its totals. Returns the leases.
+        """
+
+    def worker(self, slot: int) -> dict[str, Any]:
+        """`pid`, `generation`, `state`, `heartbeat_age_ms`, gauges and totals."""
+
+    def endpoint(self, index: int) -> dict[str, Any]:
+        """`state`, `weight`, `in_flight`, `total`, `failures`, `connects`,
+        `latency_us`, `skipped_ms` (how long it is still passed over)."""
+
+    def set_endpoint(
+        self, index: int, *, state: str | None = None, weight: int | None = None
+    ) -> None:
+        """`up`, `down` or `draining`; weight 1..256."""
+
+class Plan:
+    """Names turned into indexes: what one generation of workers serves."""
+
+    def __init__(
+        self,
+        *,
+        gateway: dict[str, Any],
+        listeners: Sequence[dict[str, Any]],
+        upstreams: Sequence[dict[str, Any]],
+        routes: Sequence[dict[str, Any]],
+    ) -> None: ...
+
+class Engine:
+    """The data plane of one worker."""
+
+    fd: int
+    connections: int
+    exchanges: int
+    def __init__(
+        self,
+        region: Region,
+        slot: int,
+        plan: Plan,
+        listeners: Sequence[tuple[int, int]],
+        access_log_fd: int = -1,
+    ) -> None:
+        """`listeners`: (socket descriptor, index into the plan's listeners).
+
+        The descriptors, the log's too, are the engine's from here on: `drain`
+        closes a listener once its queue is empty, `close` what is left.
+        """
+
+    def poll(self) -> None:
+        """Serve what is ready, a bounded number of rounds; never blocks."""
+
+    def drain(self) -> None:
+        """Accept what is queued, then nothing new; close idle connections;
+        finish the others with `Connection: close`."""
+
+    def is_drained(self) -> bool: ...
+    def reopen_log(self, fd: int) -> None:
+        """Write what is held to the old descriptor, close it, go on with `fd`."""
+
+    def flush_log(self) -> None: ...
+    def close(self) -> None:
+        """At once: every connection, every lease, the log's last lines."""

@@ -1,0 +1,64 @@
+"""Faults are values: how a request can end other than well.
+
+Runs in: worker. The data plane returns a Fault, it never raises; one table in
+faults.pyx gives each its status, the word that the access log shows, and whose
+doing it was. Retrying is decided in one place, exchange.pyx.
+"""
+
+cdef enum Fault:
+    FAULT_NONE = 0
+    FAULT_PARTIAL           # not a fault: the message is not complete yet
+    # The client's: answered with a 4xx or 5xx, never retried.
+    FAULT_BAD_REQUEST       # the request line or a header line is malformed
+    FAULT_BAD_FRAMING       # Content-Length and Transfer-Encoding disagree
+    FAULT_BAD_HOST          # Host is missing, doubled or not a host
+    FAULT_BAD_TARGET        # the target is malformed or ambiguous
+    FAULT_BAD_HEADER        # a name or value that may not be forwarded
+    FAULT_BAD_CONNECTION    # Connection lists a header that may not be hop-by-hop
+    FAULT_BAD_CHUNK         # chunked framing is malformed or mostly overhead
+    FAULT_BAD_TRAILER       # a trailer field that may not be a trailer
+    FAULT_HEAD_TOO_LARGE
+    FAULT_TOO_MANY_FIELDS
+    FAULT_TARGET_TOO_LONG
+    FAULT_BODY_TOO_LARGE
+    FAULT_METHOD_UNKNOWN
+    FAULT_METHOD_CONNECT
+    FAULT_VERSION
+    FAULT_TRANSFER_CODING   # a transfer coding other than chunked
+    FAULT_EXPECTATION       # Expect: something other than 100-continue
+    FAULT_HEADER_TIMEOUT
+    FAULT_BODY_TIMEOUT
+    FAULT_BODY_TOO_SLOW
+    FAULT_CLIENT_ABORT      # the client went away, or ended its body early
+    FAULT_SEND_TIMEOUT      # the client stopped reading
+    # Ours.
+    FAULT_NO_ROUTE
+    FAULT_NO_ENDPOINT       # every endpoint is down, ejected or already tried
+    FAULT_QUEUE_FULL
+    FAULT_QUEUE_TIMEOUT
+    FAULT_OVERLOAD          # the worker is at its connection limit
+    FAULT_DEADLINE
+    FAULT_DRAINED           # shut down before the exchange could finish
+    FAULT_INTERNAL          # out of memory
+    # The upstream's.
+    FAULT_CONNECT           # refused or unreachable: nothing was sent
+    FAULT_CONNECT_TIMEOUT   # as above
+    FAULT_UPSTREAM_RESET    # closed or reset before its answer was whole
+    FAULT_UPSTREAM_BAD      # an answer that may not be forwarded
+    FAULT_UPSTREAM_TIMEOUT  # no answer in time
+    FAULT_UPSTREAM_STALLED  # an answer that stopped half way
+    FAULT_UPSTREAM_CUT      # an answer that ended half way
+    FAULT_COUNT
+
+cdef enum Side:
+    SIDE_CLIENT = 0
+    SIDE_GATEWAY
+    SIDE_UPSTREAM
+
+cdef struct FaultInfo:
+    int status          # HTTP status; 0: no answer can be given any more
+    Side side
+    const char *reason  # the access log's word, NUL-terminated
+    const char *text    # the body's one line, NUL-terminated, no newline
+
+cdef const FaultInfo *fault_info(int fault) noexcept nogil
