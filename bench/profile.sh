@@ -46,12 +46,20 @@ until curl --silent --output /dev/null "http://127.0.0.1:$port/"; do
     sleep 0.2
 done
 
+family() {
+    for pid in "$master" $(pgrep -P "$master"); do
+        echo "$pid $(cut -d' ' -f1 "/proc/$pid/schedstat")"
+    done
+}
+
 echo "warm-up:"
+before=$(family)
 load 1
 # The worker is whoever of the family the warm-up kept busiest.
-worker=$(for pid in "$master" $(pgrep -P "$master"); do
-    echo "$(cut -d' ' -f1 "/proc/$pid/schedstat") $pid"
-done | sort -rn | head -1 | cut -d' ' -f2)
+worker=$({ echo "$before"; family; } | awk '
+    $1 in since { if ($2 - since[$1] > most) { most = $2 - since[$1]; who = $1 } }
+    { since[$1] = $2 }
+    END { print who }')
 
 echo "measured, process $worker:"
 case $tool in
