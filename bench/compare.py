@@ -151,6 +151,7 @@ def run_case(case: Case, options: argparse.Namespace) -> dict[str, Measured]:
                         workers=case.workers,
                         core=core,
                         fastgate=options.fastgate,
+                        flags=options.flags,
                     )
                 )
                 started.append(peer)
@@ -175,6 +176,9 @@ def machine() -> dict[str, Any]:
         "cpu": models[0] if models else platform.machine(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
+        "congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control")
+        .read_text()
+        .strip(),
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
         "nginx": _version(["nginx", "-v"]),
@@ -247,6 +251,13 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         type=shlex.split,
         metavar="COMMAND",
         help="default: fastgate beside this Python, or python -m fastgate",
+    )
+    parser.add_argument(
+        "--flags",
+        type=shlex.split,
+        default=[],
+        metavar="FLAGS",
+        help="more flags for fastgate, one word: --flags='--x-forwarded off'",
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a PNG")

@@ -80,6 +80,7 @@ def _argv(
     directory: Path,
     pinned: bool,
     fastgate: list[str],
+    flags: list[str],
 ) -> list[str]:
     if name == "floor":
         return [str(OUT / "floor"), str(port), str(workers), *map(str, upstream_ports)]
@@ -88,7 +89,7 @@ def _argv(
         for upstream in upstream_ports:
             argv += ["--upstream", f"127.0.0.1:{upstream}"]
         argv += ["--workers", str(workers), "--pin", "on" if pinned else "off"]
-        return [*argv, "--access-log", "off"]
+        return [*argv, "--access-log", "off", *flags]
     template = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[name]
     config = directory / template
     config.write_text(
@@ -139,9 +140,11 @@ def running(
     workers: int = 1,
     core: int | None = None,
     fastgate: list[str] | None = None,
+    flags: list[str] | None = None,
 ) -> Iterator[Peer]:
     """Run one proxy, all its processes on `core` if one is given.
 
+    `fastgate` is the command that starts fastgate, `flags` what it gets besides.
     Raises PeerError when it does not answer GET / within START_S.
     """
     port = free_port()
@@ -156,6 +159,7 @@ def running(
         directory=directory,
         pinned=core is not None,
         fastgate=fastgate or fastgate_command(),
+        flags=flags or [],
     )
     log = directory / "log"
     with log.open("wb") as sink:

@@ -160,6 +160,7 @@ def bars_text(results: Results) -> tuple[str, bool]:
     return "\n".join(lines), kept
 
 
+_OTHERS = ("nginx", "haproxy", "floor")
 _HEADINGS = (
     "case", "peer", "CPU us/req", "+-%", "user", "sys", "/nginx", "/haproxy", "/floor",
     "req/s", "p50 ms", "p99 ms", "busy %", "MiB", "rounds", "",
@@ -184,7 +185,7 @@ def _row(results: Results, measured: Measured) -> list[str]:
         _figure(measured.spread_percent() / 2, 0),
         _figure(measured.median("user_us"), 1),
         _figure(measured.median("system_us"), 1),
-        *(_figure(ratio(results, case, peer, o), 2) for o in _HEADINGS_OTHERS),
+        *(_figure(ratio(results, case, peer, o), 2) for o in _OTHERS),
         _figure(measured.median("requests_per_s"), 0),
         _figure(p50_us and p50_us / 1e3, 2),
         _figure(p99_us and p99_us / 1e3, 2),
@@ -193,9 +194,6 @@ def _row(results: Results, measured: Measured) -> list[str]:
         f"{len(measured.valid)}/{len(measured.rounds)}",
         measured.complaints,
     ]
-
-
-_HEADINGS_OTHERS = ("nginx", "haproxy", "floor")
 
 
 def aligned(rows: list[list[str]], headings: tuple[str, ...]) -> str:
@@ -240,7 +238,7 @@ def as_json(results: Results, machine: dict[str, Any]) -> dict[str, Any]:
                 "cpu_us": measured.median("cpu_us"),
                 "ratios": {
                     other: ratio(results, case, measured.peer, other)
-                    for other in _HEADINGS_OTHERS
+                    for other in _OTHERS
                 },
                 "pss_bytes": measured.pss_bytes,
                 "rounds": [asdict(one) for one in measured.rounds],
