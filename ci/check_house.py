@@ -53,7 +53,8 @@ ARROWS: dict[str, set[str]] = {
 }
 
 PROCESSES = re.compile(
-    r"(?:^|[.] )Runs in: (master|worker|steward|every process|the command line)\b",
+    r"(?:^|[.] )Runs in: (master|worker|steward|every process|the command line"
+    r"|no process)\b",
     re.MULTILINE,
 )
 
