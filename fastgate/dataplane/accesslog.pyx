@@ -9,7 +9,7 @@ is full in the middle of one: its rest is then kept and goes first the next time
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcpy, memmove, strlen
+from libc.string cimport memchr, memcmp, memcpy, memmove, strlen
 
 from fastgate.dataplane.words cimport load8, put_decimal
 
@@ -58,6 +58,7 @@ cdef enum:                  # budgets, in bytes as escaped
 
 cdef const char *HEX_UPPER = "0123456789ABCDEF"
 cdef const char *HEX_LOWER = "0123456789abcdef"
+cdef const char *UNIX = "unix"  # a peer on a Unix socket; nginx says "unix:"
 cdef const char *DAYS = "SunMonTueWedThuFriSat"
 cdef const char *MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
@@ -232,6 +233,8 @@ cdef char *put_combined(
     if line.len == 0:
         line.at = NULL
     at = put_or_dash(at, &r.remote_addr, ADDRESS_BYTES)
+    if r.remote_addr.len == 4 and memcmp(r.remote_addr.at, UNIX, 4) == 0:
+        at = put(at, ":")
     at = put(at, " - ")
     at = put_or_dash(at, &user, WORD_BYTES)
     at = put(at, " [")
@@ -350,10 +353,10 @@ cdef int64_t count_lines(const char *p, size_t n) noexcept nogil:
 cdef ssize_t write_some(const Log *log, const char *p, size_t n) noexcept nogil:
     """One write that does not wait: the bytes taken, 0 or less if none now.
 
-    A file takes all at once. A stream takes whole lines of at most PIPE_BUF bytes,
-    which are never split (POSIX, write), once poll says that there is room: its
-    description may be shared, as standard output is, and is then not ours to make
-    non-blocking.
+    A file takes all at once. A stream is asked by poll first, since its description
+    may be shared, as standard output is, and is then not ours to make non-blocking.
+    "Room" means PIPE_BUF bytes, so no more are written at a time: whole lines, which
+    are not split then (POSIX, write), or a part of one that is longer.
     """
     cdef pollfd ready
     cdef ssize_t taken
@@ -363,7 +366,7 @@ cdef ssize_t write_some(const Log *log, const char *p, size_t n) noexcept nogil:
         ready.revents = 0
         if poll(&ready, 1, 0) <= 0 or not ready.revents & POLLOUT:
             return 0
-        n = whole_lines(p, n, PIPE_BUF)
+        n = min(whole_lines(p, n, PIPE_BUF), PIPE_BUF)
     taken = write(log.fd, p, n)
     while taken < 0 and errno == EINTR:
         taken = write(log.fd, p, n)

@@ -59,9 +59,8 @@ cdef enum:
     CONNECTION_UPGRADE = 4
 
 cdef struct Method:
-    const char *name
+    const char *name            # NULL: llhttp knows it from another protocol
     uint8_t len
-    uint8_t known               # of HTTP or WebDAV: may be forwarded
     uint8_t idempotent
 
 cdef struct Name:               # a slot of the perfect hash below
@@ -309,7 +308,7 @@ cdef int refused(
         return FAULT_BAD_REQUEST
     if error == HPE_INVALID_CONSTANT:
         # "DESCRIBE / HTTP/1.1": a method that llhttp knows from RTSP.
-        if method >= N_METHODS or not METHODS[method].known:
+        if method >= N_METHODS or METHODS[method].name is NULL:
             return FAULT_METHOD_UNKNOWN
         return FAULT_BAD_REQUEST
     if (
@@ -546,6 +545,8 @@ cdef int check_request_line(Head *h, const char *line, const char *end) noexcept
     if h.method >= N_METHODS:
         return FAULT_METHOD_UNKNOWN
     method = &METHODS[h.method]
+    if method.name is NULL:
+        return FAULT_METHOD_UNKNOWN
     if (
         h.target - line != method.len + 1
         or memcmp(line, method.name, method.len) != 0
@@ -554,8 +555,6 @@ cdef int check_request_line(Head *h, const char *line, const char *end) noexcept
         return FAULT_BAD_REQUEST
     if h.method == METHOD_CONNECT:
         return FAULT_METHOD_CONNECT
-    if not method.known:
-        return FAULT_METHOD_UNKNOWN
     h.method_name = method.name
     h.method_len = method.len
     h.idempotent = method.idempotent
@@ -1064,7 +1063,6 @@ KNOWN_NAMES = {
 cdef void add_method(int number, bytes name) except *:
     METHODS[number].name = name     # kept alive by the tuples above
     METHODS[number].len = <uint8_t>len(name)
-    METHODS[number].known = number != METHOD_CONNECT
     METHODS[number].idempotent = name in IDEMPOTENT
 
 

@@ -22,7 +22,6 @@ from fastgate.dataplane.router cimport RouteQuery, Router, route
 from fastgate.dataplane.wire cimport Field, MAX_FIELDS, header_id
 
 OPS = {"set": RULE_SET, "add": RULE_ADD, "remove": RULE_REMOVE}
-GUARD = b"\xa5"
 
 
 cdef int64_t now_ns() noexcept nogil:
