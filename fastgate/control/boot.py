@@ -15,6 +15,7 @@ from fastgate.control.pidfile import PidFile
 from fastgate.control.plan import PlanValues, make_plan
 from fastgate.control.privileges import Identity, find_identity, raise_open_files
 from fastgate.control.sockets import BoundListener, bind_admin, bind_listeners
+from fastgate.errors import StartError
 
 if TYPE_CHECKING:
     import socket
@@ -103,7 +104,7 @@ def prepare(config: "Config", at_exit: ExitStack) -> Estate:
         at_exit.callback(admin_file.unlink)
         at_exit.callback(admin.close)
     values = make_plan(config, listeners, log)
-    region = _make_region(gateway.workers, values)
+    region, plan = _make_core(gateway.workers, values)
     pid_file = None
     if gateway.pid_file is not None:
         pid_file = PidFile(gateway.pid_file)
@@ -117,26 +118,33 @@ def prepare(config: "Config", at_exit: ExitStack) -> Estate:
         listeners=listeners,
         admin=admin,
         values=values,
-        plan=Plan(
-            gateway=values.gateway,
-            listeners=values.listeners,
-            upstreams=values.upstreams,
-            routes=values.routes,
-        ),
+        plan=plan,
         region=region,
         pid_file=pid_file,
     )
 
 
-def _make_region(workers: int, values: PlanValues) -> Region:
-    region = Region.create(workers, len(values.endpoints))
+def _make_core(workers: int, values: PlanValues) -> tuple[Region, Plan]:
+    """Make the shared memory and the plan. Raises StartError past their limits."""
+    try:
+        region = Region.create(workers, len(values.endpoints))
+        plan = Plan(
+            gateway=values.gateway,
+            listeners=values.listeners,
+            upstreams=values.upstreams,
+            routes=values.routes,
+        )
+    except OSError as error:
+        raise StartError(f"cannot make shared memory: {reason(error)}") from None
+    except (ValueError, IndexError) as error:
+        raise StartError(str(error)) from None
     for endpoint in values.endpoints:
         region.set_endpoint(
             endpoint["index"],
             state="up" if endpoint["up"] else "down",
             weight=endpoint["weight"],
         )
-    return region
+    return region, plan
 
 
 def _announce(listeners: list[BoundListener], log: Log) -> None:

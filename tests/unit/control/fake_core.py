@@ -2,7 +2,8 @@
 
 The engine speaks one line a time: `pid` answers with the worker's pid, `hold`
 keeps an exchange open until the connection ends, `hang` stops the worker's loop,
-`raise` fails in it, `crash` ends the process. Each line makes one line of access
+`raise` fails in it, `crash` ends the process, `junk` sends the master what is no
+message. Each line makes one line of access
 log. FAKE_CORE in the environment makes it fail: `boot` raises at once, `die` kills the
 worker before it is ready, `unless PATH` raises while PATH does not exist.
 """
@@ -25,8 +26,22 @@ def now_ms():
     return time.monotonic_ns() // 1_000_000
 
 
+def send_junk():
+    """Write nonsense into whatever looks like the channel to the master."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            end = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        with end:
+            if end.type == socket.SOCK_SEQPACKET:
+                end.send(b"junk")
+
+
 class Region:
     def __init__(self, workers, endpoints):
+        if workers > 256:
+            raise ValueError(f"workers: {workers} not in 1..256")
         self.workers, self.endpoints = workers, endpoints
         self.fd = -1
         self._map = mmap.mmap(-1, ROW.size * workers + SLOT.size * endpoints)
@@ -168,6 +183,8 @@ class Engine:
             raise RuntimeError("the fake engine was told to fail")
         elif word == "crash":
             os._exit(5)
+        elif word == "junk":
+            send_junk()
         elif word == "hold":
             self._held.add(connection)
             self._region.lease(self._slot)

@@ -125,6 +125,50 @@ def test_workers_that_can_no_longer_boot_stop_the_master_with_3(tiny, tmp_path):
     assert len(re.findall("left with 97", gateway.seen)) == 3
 
 
+def test_more_workers_than_shared_memory_has_rows_is_told(tiny):
+    gateway = tiny({"workers": 300, "reuseport": False})
+
+    assert gateway.wait_exit() == 3
+    assert "fastgate: workers: 300 not in 1..256" in gateway.seen
+
+
+def test_a_worker_that_sends_nonsense_is_killed_and_replaced(tiny):
+    gateway = tiny({"workers": 1}).wait_ready()
+    victim = gateway.tell("junk")
+    gateway.wait_for(r"worker 0 \(pid \d+\) is not itself: 4 bytes")
+    gateway.wait_for(r"ended by SIGKILL")
+
+    assert gateway.tell("pid") not in (victim, None)
+
+
+def test_a_term_while_it_starts_is_obeyed(tiny):
+    gateway = tiny()
+    gateway.wait_for("listening on")
+    gateway.signal(signal.SIGTERM)
+
+    assert gateway.wait_exit() == 0
+
+
+def test_new_clients_are_refused_while_it_drains(tiny):
+    gateway = tiny({"workers": 2}).wait_ready()
+    connection = gateway.connect()
+    gateway.say(connection, "hold")
+    gateway.signal(signal.SIGTERM)
+    gateway.wait_for("stopping: draining")
+    deadline = time.monotonic() + 20
+    is_refused = False
+    while not is_refused and time.monotonic() < deadline:
+        try:
+            gateway.connect().close()
+        except (ConnectionRefusedError, ConnectionResetError):
+            is_refused = True
+
+    assert is_refused
+    assert gateway.say(connection, "pid") is not None
+    connection.close()
+    assert gateway.wait_exit() == 0
+
+
 def test_term_lets_an_exchange_finish(tiny):
     gateway = tiny({"workers": 1}).wait_ready()
     connection = gateway.connect()

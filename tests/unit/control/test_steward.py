@@ -6,10 +6,14 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
+import fastgate
 from fastgate.control import admin
+
+ROOT = Path(fastgate.__file__).parents[1]
 
 
 class AdminConnection(http.client.HTTPConnection):
@@ -84,6 +88,20 @@ def test_a_killed_steward_is_replaced_and_workers_stay(gateway):
     status, body = get(gateway.admin, "/status")
     assert status == 200
     assert [worker["pid"] for worker in json.loads(body)["workers"]] == workers
+
+
+def test_a_gateway_whose_steward_cannot_start_serves_on(tiny, tmp_path):
+    (tmp_path / "aiohttp.py").write_text("raise ImportError('broken')")
+    gateway = tiny(
+        {"admin_socket": str(tmp_path / "admin")},
+        environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    ).wait_ready()
+    gateway.wait_for("steward: ImportError: broken")
+    gateway.wait_for(r"steward starts again in [\d.]+ s")
+
+    assert gateway.tell("pid") in gateway.children()
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait_exit() == 0
 
 
 def test_a_drain_can_be_watched(gateway):
