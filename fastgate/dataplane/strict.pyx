@@ -188,7 +188,7 @@ cdef int read_options(Head *h, uint32_t doubled, bint response) noexcept nogil:
             return FAULT_BAD_CONNECTION
     # RFC 9112 section 9.3.
     h.keep_alive = not options & CONNECTION_CLOSE and (
-        h.minor == 1 or options & CONNECTION_KEEP_ALIVE
+        h.minor == 1 or options & CONNECTION_KEEP_ALIVE != 0
     )
     h.upgrade_value = NULL
     h.upgrade_len = 0
@@ -199,7 +199,7 @@ cdef int read_options(Head *h, uint32_t doubled, bint response) noexcept nogil:
     h.upgrade_len = h.fields[upgrade].value_len
     h.upgrade = (
         h.minor == 1
-        and options & CONNECTION_UPGRADE
+        and options & CONNECTION_UPGRADE != 0
         and not doubled & (1 << H_UPGRADE)
         and h.upgrade_len > 0
         and first(h, H_HTTP2_SETTINGS) < 0

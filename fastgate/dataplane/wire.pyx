@@ -271,6 +271,7 @@ cdef int parse_head(
         p.body_bytes = 0
         p.framing_bytes = 0
         p.trailer_bytes = 0
+        p.target_bytes = 0
         p.in_trailer = False
         error = run_head(p, h, limits, buf, fed)
         if error == HPE_OK:

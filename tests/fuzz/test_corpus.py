@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "native"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "native"))
 
 import wire_fuzz
 
+HERE = Path(__file__).resolve().parent
 CORPUS = sorted((HERE / "corpus").iterdir())
 
 
