@@ -19,7 +19,10 @@ from fastgate.dataplane.rewrite cimport (
     write_reply as c_write_reply, write_request, write_response,
 )
 from fastgate.dataplane.router cimport RouteQuery, Router, route
-from fastgate.dataplane.wire cimport Field, MAX_FIELDS, header_id
+from fastgate.dataplane.wire cimport (
+    Field, HeadLimits, MAX_FIELDS, MAX_HEAD_BYTES, Parser, header_id, parse_head,
+    parser_init,
+)
 
 OPS = {"set": RULE_SET, "add": RULE_ADD, "remove": RULE_REMOVE}
 
@@ -143,6 +146,18 @@ cdef class RequestProbe(Message):
         self.facts.scheme = self.keep(scheme, &self.facts.scheme_len)
         self.facts.request_id = self.keep(own_id, &n)
         self.facts.tunnel = tunnel
+
+    def read(self, bytes raw):
+        """Take the head from bytes, as a client sends it; the word of a fault."""
+        cdef Parser parser
+        cdef HeadLimits limits = HeadLimits(MAX_HEAD_BYTES, 250, 8192, False)
+        cdef size_t consumed = 0
+        self.kept.append(raw)
+        parser_init(&parser, False)
+        cdef int fault = parse_head(
+            &parser, self.head, &limits, raw, len(raw), 0, &consumed
+        )
+        return fault_info(fault).reason.decode()
 
     def write(self, size_t room=65536):
         """The bytes that go upstream, or the word of the fault."""

@@ -383,6 +383,47 @@ def test_via_continues_the_clients_list_with_the_version_received():
     assert fields_of(via=True, minor=0) == [(b"Via", b"1.0 fastgate")]
 
 
+# --- from the wire ------------------------------------------------------------
+
+
+def forwarded(raw, **how):
+    """What a client's bytes become."""
+    taken = RequestProbe(**how)
+    assert taken.read(raw) == "-"
+    return taken.write()
+
+
+def test_a_browsers_request_goes_on_as_it_came_but_for_its_connection():
+    assert forwarded(
+        b"GET /%61/../b?c=d HTTP/1.1\r\nHost: EXAMPLE.com:80\r\naccept:  */*  \r\n"
+        b"Connection: keep-alive, X-Mine\r\nX-Mine: 1\r\nX_Alias: 1\r\nTE: trailers\r\n"
+        b"X-Forwarded-For: 203.0.113.9\r\n\r\n",
+        x_forwarded=True,
+    ) == (
+        b"GET /b?c=d HTTP/1.1\r\nHost: example.com:80\r\naccept: */*\r\n"
+        b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\n"
+        b"X-Forwarded-Host: example.com:80\r\nX-Forwarded-Port: 8080\r\n\r\n"
+    )
+
+
+def test_a_1_0_post_is_framed_by_its_length():
+    assert forwarded(b"POST / HTTP/1.0\r\nContent-Length: 05\r\n\r\n12345") == (
+        b"POST / HTTP/1.1\r\nHost: \r\nContent-Length: 5\r\n\r\n"
+    )
+
+
+def test_a_chunked_upgrade_request_keeps_its_coding_and_its_protocol():
+    raw = (
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+
+    assert forwarded(raw, tunnel=True) == (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+        b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+
+
 # --- rules --------------------------------------------------------------------
 
 
