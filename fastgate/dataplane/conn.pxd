@@ -17,7 +17,7 @@ and ends, never of a protocol: HTTP/1.1 is one implementation of SideOps.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastgate.dataplane.accesslog cimport Log
 from fastgate.dataplane.balance cimport Group

@@ -36,7 +36,7 @@ When a request may be sent again:
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from fastgate.dataplane.accesslog cimport LOG_JSON
@@ -254,7 +254,7 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     """The request head as it goes upstream, kept for as long as it may be resent."""
     cdef Downstream *d = x.client
     cdef RequestFacts facts
-    cdef char id[32]
+    cdef char id[33]
     cdef ssize_t n
     new_request_id(w, id)
     facts.peer = d.peer
@@ -274,11 +274,11 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     if not bytes_append(&x.head, w.outbox, <size_t>n):
         return FAULT_INTERNAL
     if w.log.format == LOG_JSON:
-        if h.field_of[H_X_REQUEST_ID] >= 0:
+        if h.field_of[<int>H_X_REQUEST_ID] >= 0:
             record_id(
                 x,
-                h.fields[h.field_of[H_X_REQUEST_ID]].value,
-                h.fields[h.field_of[H_X_REQUEST_ID]].value_len,
+                h.fields[h.field_of[<int>H_X_REQUEST_ID]].value,
+                h.fields[h.field_of[<int>H_X_REQUEST_ID]].value_len,
             )
         else:
             record_id(x, id, 32)
@@ -286,7 +286,7 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
 
 
 cdef void new_request_id(Worker *w, char *out) noexcept nogil:
-    """128 random bits as 32 hex digits."""
+    """128 random bits as 32 hex digits, NUL-terminated."""
     cdef uint64_t bits = 0
     cdef int i
     for i in range(32):
@@ -294,6 +294,7 @@ cdef void new_request_id(Worker *w, char *out) noexcept nogil:
             bits = random_next(&w.random)
         out[i] = HEX[bits & 15]
         bits >>= 4
+    out[32] = 0
 
 
 cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogil:
@@ -317,8 +318,8 @@ cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogi
                 f.name, plan.key_name.at, f.name_len
             ):
                 return hash_bytes(f.value, f.value_len, KEY_SEED)
-    elif plan.key_kind == KEY_COOKIE and h.field_of[H_COOKIE] >= 0:
-        f = &h.fields[h.field_of[H_COOKIE]]
+    elif plan.key_kind == KEY_COOKIE and h.field_of[<int>H_COOKIE] >= 0:
+        f = &h.fields[h.field_of[<int>H_COOKIE]]
         value = cookie_value(
             f.value, f.value_len, plan.key_name.at, plan.key_name.len, &n
         )
@@ -331,15 +332,15 @@ cdef uint64_t client_key(Worker *w, Downstream *d, const Head *h) noexcept nogil
     """Of an IPv6 client only the /64 counts: that is what one user has."""
     cdef char text[64]
     cdef uint8_t address[16]
-    cdef size_t n
+    cdef const char *at = d.peer
+    cdef size_t n = d.peer_len
     if d.peer_trusted:
         n = client_address(
             h, w.gateway.trusted, w.gateway.n_trusted,
             d.peer, d.peer_len, text, sizeof(text),
         )
-    else:
-        n = d.peer_len
-    if not parse_address(text if d.peer_trusted else d.peer, n, address):
+        at = text
+    if not parse_address(at, n, address):
         return hash_bytes(d.peer, d.peer_len, KEY_SEED)
     if (<uint64_t *>address)[0] == 0:
         return hash_bytes(<char *>address, 16, KEY_SEED)

@@ -171,12 +171,13 @@ cdef class Plan:
         p.accept_batch = g["accept_batch"]
         p.tcp_nodelay = g["tcp_nodelay"]
         p.tcp_keepalive_s = g["tcp_keepalive"] // 1000
-        off = g["access_log"] in (None, "off", "")
-        p.log_format = LOG_OFF if off else LOG_FORMATS[g["access_log_format"]]
+        p.log_format = LOG_FORMATS[
+            "off" if g["access_log"] == "off" else g["access_log_format"]
+        ]
         p.log_buffer_bytes = g["access_log_buffer"]
         if g["server_header"] != "pass":
             name = g["server_header"]
-            text = self._text("" if name in ("off", "") else name)
+            text = self._text("" if name == "off" else name)
             p.server = text.at
             p.server_len = text.len
 

@@ -32,7 +32,9 @@ cdef uint32_t keep(Exchange *x, const char *at, size_t n) noexcept nogil:
 
 
 cdef const Field *field(const Head *h, int id) noexcept nogil:
-    return &h.fields[h.field_of[id]] if h.field_of[id] >= 0 else NULL
+    if h.field_of[id] < 0:
+        return NULL
+    return &h.fields[h.field_of[id]]
 
 
 cdef void record_begin(Worker *w, Exchange *x, const Head *h) noexcept nogil:

@@ -1,127 +1,25 @@
 """HTTP/1.x from bytes to a Head: llhttp, our own strictness, canonical forms.
 
-Runs in: worker. A Head borrows spans of the bytes it was read from and of its
-own `canon` scratch; both must outlive its use. One Head per worker serves every
-connection, because a head that is not complete yet is kept as bytes, not as spans.
+Runs in: worker. The room's one door: what it reads into stands in message.pxd, and
+everything that another room needs can be cimported from here.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 
-cdef enum:
-    MAX_FIELDS = 256        # room in a Head; the configured limit is at most 250
-    MAX_HEAD_BYTES = 61440  # the largest head that may be configured, 60 KiB
-    LLHTTP_BYTES = 96
-
-cdef enum HeaderId:         # names the gateway itself has a rule for
-    H_OTHER = 0
-    H_HOST
-    H_CONTENT_LENGTH
-    H_TRANSFER_ENCODING
-    H_CONNECTION
-    H_KEEP_ALIVE
-    H_PROXY_CONNECTION
-    H_PROXY_AUTHENTICATE
-    H_PROXY_AUTHORIZATION
-    H_TE
-    H_TRAILER
-    H_UPGRADE
-    H_HTTP2_SETTINGS
-    H_EXPECT
-    H_X_FORWARDED_FOR
-    H_X_FORWARDED_PROTO
-    H_X_FORWARDED_HOST
-    H_X_FORWARDED_PORT
-    H_X_FORWARDED_PREFIX
-    H_X_FORWARDED_OTHER     # any other X-Forwarded-*
-    H_X_REAL_IP
-    H_FORWARDED
-    H_X_REQUEST_ID
-    H_VIA
-    H_SERVER
-    H_DATE
-    H_USER_AGENT
-    H_REFERER
-    H_AUTHORIZATION
-    H_COOKIE
-    H_COUNT
-
-cdef struct Field:          # one header line; spans borrowed from the message
-    const char *name
-    const char *value       # without leading and trailing blanks
-    uint32_t value_len
-    uint16_t name_len
-    uint8_t id              # a HeaderId
-    uint8_t dropped         # hop-by-hop, Connection-listed, or `_` in its name
-
-cdef struct Head:
-    # start line
-    uint8_t method          # llhttp's number; requests
-    uint8_t minor           # 0 or 1
-    uint8_t idempotent      # RFC 9110 section 9.2.2; requests
-    uint8_t keep_alive      # what version and Connection say of this side
-    uint8_t chunked         # the body is chunked
-    uint8_t upgrade         # asks for, or (101) grants, another protocol
-    uint8_t expect_continue
-    uint8_t has_body        # requests: content_length > 0 or chunked
-    uint16_t status         # responses
-    uint16_t n_fields
-    int64_t content_length  # -1: not given
-    const char *method_name # upper case, borrowed from a static table
-    uint32_t method_len
-    # requests: the target as received, and the canonical forms that routing,
-    # policy, cache, log and forwarding all use
-    uint32_t target_len
-    const char *target
-    const char *line        # the whole start line as received, without CRLF
-    uint32_t line_len
-    uint32_t host_len
-    const char *host        # lower case, no port, no trailing dot, [v6] in brackets
-    const char *authority   # canonical host, and the port if one was given
-    uint32_t authority_len
-    uint32_t path_len
-    const char *path        # canonical, no query; "/" at least, or "*"
-    const char *query       # raw, with its "?"; empty if none
-    uint32_t query_len
-    # responses
-    uint32_t reason_len
-    const char *reason
-    uint32_t upgrade_len
-    const char *upgrade_value   # the Upgrade field's value
-    int16_t field_of[32]    # [HeaderId] index of its first field, or -1 (H_COUNT <= 32)
-    Field fields[MAX_FIELDS]
-    char canon[MAX_HEAD_BYTES]
-
-cdef struct HeadLimits:
-    uint32_t max_head_bytes
-    uint32_t max_fields
-    uint32_t max_target_bytes
-    uint8_t keep_ambiguous_paths    # %2F, %5C and ; are passed on, not refused
-
-cdef struct Parser:         # lives in each connection
-    char llhttp[LLHTTP_BYTES]   # first: llhttp's callbacks are given its address
-    int64_t body_bytes      # of this message's chunked body, so far
-    int64_t framing_bytes   # spent on its chunk lines, so far
-    # of a head that is not complete yet, and of the trailer section
-    uint32_t target_bytes
-    uint32_t trailer_bytes
-    uint16_t n_fields       # values begun
-    uint16_t max_fields
-    uint8_t response
-    uint8_t in_value        # the last span was a piece of a value
-    uint8_t in_trailer
-    uint8_t trailer_name_len    # 255: that or longer
-    char trailer_name[32]   # its first bytes
+from fastgate.dataplane.chunked cimport read_chunked
+from fastgate.dataplane.fields cimport header_id, same_name
+from fastgate.dataplane.message cimport (
+    LLHTTP_BYTES, MAX_FIELDS, MAX_HEAD_BYTES, Field, Head, HeaderId, HeadLimits, Parser,
+    H_OTHER, H_HOST, H_CONTENT_LENGTH, H_TRANSFER_ENCODING, H_CONNECTION, H_KEEP_ALIVE,
+    H_PROXY_CONNECTION, H_PROXY_AUTHENTICATE, H_PROXY_AUTHORIZATION, H_TE, H_TRAILER,
+    H_UPGRADE, H_HTTP2_SETTINGS, H_EXPECT, H_X_FORWARDED_FOR, H_X_FORWARDED_PROTO,
+    H_X_FORWARDED_HOST, H_X_FORWARDED_PORT, H_X_FORWARDED_PREFIX, H_X_FORWARDED_OTHER,
+    H_X_REAL_IP, H_FORWARDED, H_X_REQUEST_ID, H_VIA, H_SERVER, H_DATE, H_USER_AGENT,
+    H_REFERER, H_AUTHORIZATION, H_COOKIE, H_COUNT,
+)
 
 cdef void parser_init(Parser *p, bint response) noexcept nogil
-
 cdef int parse_head(
     Parser *p, Head *h, const HeadLimits *limits,
     const char *buf, size_t n, size_t already, size_t *consumed
 ) noexcept nogil
-cdef int read_chunked(
-    Parser *p, char *buf, size_t n,
-    size_t *consumed, size_t *body_at, size_t *body_len, bint *done
-) noexcept nogil
-cdef HeaderId header_id(const char *name, size_t n) noexcept nogil
-cdef bint same_name(const char *a, const char *b, size_t n) noexcept nogil

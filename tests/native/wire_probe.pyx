@@ -296,3 +296,24 @@ def time_bare_llhttp(bytes data, int64_t n):
             native.llhttp_execute(&parser, at, size)
         start = now_ns() - start
     return start / n
+
+
+def time_trickle(bytes data):
+    """Nanoseconds to read one head that comes a byte at a time."""
+    cdef Wire side = Wire()
+    cdef const char *at = data
+    cdef size_t size = len(data)
+    cdef size_t consumed = 0
+    cdef size_t n
+    cdef double start
+    cdef int fault = 0
+    with nogil:
+        start = now_ns()
+        for n in range(1, size + 1):
+            fault = wire.parse_head(
+                &side.parser, side.head_, &side.limits, at, n, n - 1, &consumed
+            )
+        start = now_ns() - start
+    if fault or consumed != size:
+        raise ValueError(data)
+    return start

@@ -505,10 +505,8 @@ def allowed(count: int, loads, weights, member: int, bound: int) -> bool:
 
 
 @given(
-    st.lists(
-        st.tuples(st.integers(1, 256), st.integers(0, 30)), min_size=1, max_size=8
-    ),
-    st.integers(100, 300),
+    st.lists(st.tuples(st.integers(1, 9), st.integers(0, 6)), min_size=1, max_size=6),
+    st.integers(100, 200),
     st.integers(0, M64),
 )
 def test_a_bounded_hash_takes_the_first_preference_below_its_bound(members, bound, key):
@@ -524,6 +522,27 @@ def test_a_bounded_hash_takes_the_first_preference_below_its_bound(members, boun
         for member in order
         if allowed(loads[member], loads, weights, member, bound)
     )
+
+
+@pytest.mark.parametrize(
+    ("loads", "stays"),
+    [
+        ((0, 0), True),  # 0 + 1 of ceil(0.625)
+        ((1, 0), True),  # 1 + 1 of ceil(1.25)
+        ((2, 0), False),  # 2 + 1 of ceil(1.875)
+        ((2, 1), True),  # 2 + 1 of ceil(2.5)
+        ((3, 1), True),  # 3 + 1 of ceil(3.125)
+        ((4, 1), False),  # 4 + 1 of ceil(3.75)
+        ((4, 2), True),  # 4 + 1 of ceil(4.375)
+    ],
+)
+def test_the_bound_counts_the_new_request_on_both_sides(loads, stays):
+    region = region_of(1, 1)
+    group = probe.Group("hash", range(2), bound_percent=125)
+    key = next(d for d in draws(50) if group.pick(region, key=d) == 0)
+    load(region, *loads)
+
+    assert (group.pick(region, key=key) == 0) is stays
 
 
 def test_one_hot_key_never_holds_more_than_the_bound():

@@ -1,0 +1,13 @@
+"""Chunked bodies: from chunks to one contiguous region, in place.
+
+Runs in: worker.
+"""
+
+from libc.stddef cimport size_t
+
+from fastgate.dataplane.message cimport Parser
+
+cdef int read_chunked(
+    Parser *p, char *buf, size_t n,
+    size_t *consumed, size_t *body_at, size_t *body_len, bint *done
+) noexcept nogil

@@ -1,0 +1,13 @@
+"""What llhttp accepts of a head and we do not.
+
+Runs in: worker.
+"""
+
+from fastgate.dataplane.message cimport Head, HeadLimits
+
+cdef bint is_http_method(int number) noexcept nogil
+cdef bint ends_in_version(const char *line, const char *end) noexcept nogil
+cdef int finish_request(
+    Head *h, const HeadLimits *limits, const char *line, const char *end
+) noexcept nogil
+cdef int finish_response(Head *h, const char *line, const char *end) noexcept nogil

@@ -1,0 +1,475 @@
+"""What llhttp accepts of a head and we do not, and what a Head says beyond spans.
+
+Runs in: worker. A head comes here once llhttp took it whole; each check cites where
+its rule stands. The rows of the threat catalogue that these checks answer are the
+tables of tests/unit/dataplane/test_wire.py.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.string cimport memchr, memcmp, memcpy, memset
+
+from fastgate.dataplane.canonical cimport (
+    HOST_ROOM, HostForm, TargetForm, canonical_host, canonical_target,
+)
+from fastgate.dataplane.faults cimport (
+    FAULT_BAD_CONNECTION, FAULT_BAD_FRAMING, FAULT_BAD_HOST, FAULT_BAD_REQUEST,
+    FAULT_BAD_TARGET, FAULT_EXPECTATION, FAULT_METHOD_CONNECT, FAULT_METHOD_UNKNOWN,
+    FAULT_NONE, FAULT_TARGET_TOO_LONG, FAULT_TRANSFER_CODING, FAULT_UPSTREAM_BAD,
+    FAULT_VERSION,
+)
+from fastgate.dataplane.fields cimport (
+    drop_listed, same_name, sort_fields, token_end, value_is,
+)
+from fastgate.dataplane.message cimport (
+    MAX_HEAD_BYTES, Field, Head, HeadLimits,
+    H_HOST, H_CONTENT_LENGTH, H_TRANSFER_ENCODING, H_CONNECTION, H_UPGRADE,
+    H_HTTP2_SETTINGS, H_EXPECT,
+)
+
+cdef enum:
+    # Names that one message may list in Connection: each is compared with every
+    # field, and real messages list three.
+    MAX_LISTED = 32
+    N_METHODS = 47
+    METHOD_CONNECT = 5          # llhttp's numbers
+    METHOD_OPTIONS = 6
+    CONNECTION_CLOSE = 1
+    CONNECTION_KEEP_ALIVE = 2
+    CONNECTION_UPGRADE = 4
+
+cdef struct Method:
+    const char *name            # NULL: llhttp knows it from another protocol
+    uint8_t len
+    uint8_t idempotent
+
+cdef Method METHODS[N_METHODS]
+
+
+cdef bint ends_in_version(const char *line, const char *end) noexcept nogil:
+    """Whether the text before `end` ends in HTTP/d.d of a version we do not speak."""
+    cdef const char *version = end - 8
+    if end - line < 8 or memcmp(version, b"HTTP/", 5) != 0 or version[6] != c".":
+        return False
+    if not (c"0" <= version[5] <= c"9" and c"0" <= version[7] <= c"9"):
+        return False
+    return version[5] != c"1" or (version[7] != c"0" and version[7] != c"1")
+
+
+cdef inline int first(const Head *h, int id) noexcept nogil:
+    """The index of the first field with that id, or -1."""
+    return h.field_of[id]
+
+
+cdef inline bint is_blank(char c) noexcept nogil:
+    return c == c" " or c == c"\t"
+
+
+cdef int judge_coding(const Field *f) noexcept nogil:
+    """The fault of a Transfer-Encoding that is not exactly `chunked`.
+
+    A well-formed list of other codings that ends in `chunked` is one that we do not
+    implement; anything else is malformed (RFC 9112 section 6.1).
+    """
+    cdef const char *at = f.value
+    cdef const char *end = at + f.value_len
+    cdef const char *token
+    cdef size_t n
+    cdef bint chunked = False
+    while True:
+        while at < end and is_blank(at[0]):
+            at += 1
+        token = at
+        at = token_end(at, end)
+        n = at - token
+        if n == 0 or chunked or (n == 8 and same_name(token, "identity", 8)):
+            return FAULT_BAD_FRAMING
+        chunked = n == 7 and same_name(token, "chunked", 7)
+        while at < end and is_blank(at[0]):
+            at += 1
+        if at == end:
+            return FAULT_TRANSFER_CODING if chunked else FAULT_BAD_FRAMING
+        if at[0] != c",":
+            return FAULT_BAD_FRAMING
+        at += 1
+
+
+cdef int64_t read_length(const Field *f) noexcept nogil:
+    """A Content-Length of digits only; -1 when it is none or past int64."""
+    cdef int64_t length = 0
+    cdef uint32_t i
+    if f.value_len == 0 or f.value_len > 18:
+        return -1
+    for i in range(f.value_len):
+        if not c"0" <= f.value[i] <= c"9":
+            return -1
+        length = length * 10 + (f.value[i] - c"0")
+    return length
+
+
+cdef int read_framing(Head *h, uint32_t doubled) noexcept nogil:
+    """Fill content_length and chunked (RFC 9112 section 6.3); exactly one of them."""
+    cdef int coding = first(h, H_TRANSFER_ENCODING)
+    cdef int length = first(h, H_CONTENT_LENGTH)
+    h.content_length = -1
+    h.chunked = False
+    if doubled & (1 << H_CONTENT_LENGTH | 1 << H_TRANSFER_ENCODING):
+        return FAULT_BAD_FRAMING
+    if coding >= 0:
+        if length >= 0 or h.minor == 0:
+            return FAULT_BAD_FRAMING
+        if not value_is(&h.fields[coding], "chunked", 7):
+            return judge_coding(&h.fields[coding])
+        h.chunked = True
+    elif length >= 0:
+        h.content_length = read_length(&h.fields[length])
+        if h.content_length < 0:
+            return FAULT_BAD_FRAMING
+    return FAULT_NONE
+
+
+cdef int read_connection(Head *h, bint response) noexcept nogil:
+    """The options of all Connection fields as CONNECTION_* bits; -1: malformed.
+
+    Source: RFC 9110 section 7.6.1.
+    """
+    cdef int options = 0
+    cdef int listed = 0
+    cdef int i
+    cdef const char *at
+    cdef const char *end
+    cdef const char *token
+    cdef size_t n
+    for i in range(first(h, H_CONNECTION), h.n_fields):
+        if h.fields[i].id != H_CONNECTION:
+            continue
+        at = h.fields[i].value
+        end = at + h.fields[i].value_len
+        while at < end:
+            if at[0] == c"," or is_blank(at[0]):
+                at += 1
+                continue
+            token = at
+            at = token_end(at, end)
+            n = at - token
+            while at < end and is_blank(at[0]):
+                at += 1
+            if n == 0 or (at < end and at[0] != c","):
+                return -1
+            if n == 10 and same_name(token, "keep-alive", 10):
+                options |= CONNECTION_KEEP_ALIVE
+            elif n == 5 and same_name(token, "close", 5):
+                options |= CONNECTION_CLOSE
+            elif n == 7 and same_name(token, "upgrade", 7):
+                options |= CONNECTION_UPGRADE
+            else:
+                listed += 1
+                if listed > MAX_LISTED or not drop_listed(h, token, n, response):
+                    return -1
+    return options
+
+
+cdef bint names_h2c(const char *at, size_t n) noexcept nogil:
+    """Whether an Upgrade value lists h2c, which is never passed on."""
+    cdef size_t i
+    for i in range(3, n + 1):
+        if same_name(at + i - 3, "h2c", 3):
+            return True
+    return False
+
+
+cdef int read_options(Head *h, uint32_t doubled, bint response) noexcept nogil:
+    """Fill keep_alive, upgrade and upgrade_value from Connection and Upgrade."""
+    cdef int options = 0
+    cdef int upgrade = first(h, H_UPGRADE)
+    if first(h, H_CONNECTION) >= 0:
+        options = read_connection(h, response)
+        if options < 0:
+            return FAULT_BAD_CONNECTION
+    # RFC 9112 section 9.3.
+    h.keep_alive = not options & CONNECTION_CLOSE and (
+        h.minor == 1 or options & CONNECTION_KEEP_ALIVE != 0
+    )
+    h.upgrade_value = NULL
+    h.upgrade_len = 0
+    h.upgrade = False
+    if upgrade < 0:
+        return FAULT_NONE
+    h.upgrade_value = h.fields[upgrade].value
+    h.upgrade_len = h.fields[upgrade].value_len
+    h.upgrade = (
+        h.minor == 1
+        and options & CONNECTION_UPGRADE != 0
+        and not doubled & (1 << H_UPGRADE)
+        and h.upgrade_len > 0
+        and first(h, H_HTTP2_SETTINGS) < 0
+        and not names_h2c(h.upgrade_value, h.upgrade_len)
+    )
+    return FAULT_NONE
+
+
+# --- requests ------------------------------------------------------------------
+
+
+cdef bint is_http_method(int number) noexcept nogil:
+    """Whether llhttp's number is a method of HTTP or WebDAV, CONNECT included."""
+    return 0 <= number < N_METHODS and METHODS[number].name is not NULL
+
+
+cdef int check_request_line(Head *h, const char *line, const char *end) noexcept nogil:
+    """Exactly `method SP target SP HTTP/1.x CRLF`; fills method, minor and line.
+
+    llhttp also takes more than one blank, no version at all, and other versions.
+    """
+    cdef const char *after = h.target + h.target_len
+    cdef const Method *method
+    if h.target_len == 0 or end - after < 13:
+        return FAULT_BAD_REQUEST
+    if memcmp(after, b" HTTP/", 6) != 0 or memcmp(after + 9, b"\r\n", 2) != 0:
+        return FAULT_BAD_REQUEST
+    if ends_in_version(line, after + 9):
+        return FAULT_VERSION
+    h.minor = after[8] == c"1"
+    h.line = line
+    h.line_len = <uint32_t>(after + 9 - line)
+    if h.method >= N_METHODS:
+        return FAULT_METHOD_UNKNOWN
+    method = &METHODS[h.method]
+    if method.name is NULL:
+        return FAULT_METHOD_UNKNOWN
+    if (
+        h.target - line != method.len + 1
+        or memcmp(line, method.name, method.len) != 0
+        or line[method.len] != c" "
+    ):
+        return FAULT_BAD_REQUEST
+    if h.method == METHOD_CONNECT:
+        return FAULT_METHOD_CONNECT
+    h.method_name = method.name
+    h.method_len = method.len
+    h.idempotent = method.idempotent
+    return FAULT_NONE
+
+
+cdef int read_host(Head *h, uint32_t doubled, HostForm *host) noexcept nogil:
+    """Fill host and authority from Host; HTTP/1.0 may have none."""
+    cdef int index = first(h, H_HOST)
+    host.host_len = host.authority_len = 0
+    host.host = host.authority = h.canon
+    host.port = 0
+    if doubled & (1 << H_HOST):
+        return FAULT_BAD_HOST
+    if index < 0:
+        return FAULT_BAD_HOST if h.minor == 1 else FAULT_NONE
+    return canonical_host(
+        h.fields[index].value, h.fields[index].value_len, h.canon, host
+    )
+
+
+cdef int read_target(
+    Head *h, const HeadLimits *limits, HostForm *host
+) noexcept nogil:
+    """Fill path and query from any form of target, and host from absolute-form.
+
+    Source: RFC 9112 section 3.2.
+    """
+    cdef TargetForm form
+    cdef HostForm named
+    cdef const char *at = h.target
+    cdef const char *end = at + h.target_len
+    cdef const char *start
+    cdef int default_port
+    cdef int fault
+    form.query = end
+    form.query_len = 0
+    if at[0] == c"*":
+        if h.target_len != 1 or h.method != METHOD_OPTIONS:
+            return FAULT_BAD_TARGET
+        form.path = at
+        form.path_len = 1
+    else:
+        if at[0] != c"/":
+            if h.target_len > 7 and same_name(at, "http://", 7):
+                at += 7
+                default_port = 80
+            elif h.target_len > 8 and same_name(at, "https://", 8):
+                at += 8
+                default_port = 443
+            else:
+                return FAULT_BAD_TARGET
+            start = at
+            while at < end and at[0] != c"/" and at[0] != c"?" and at[0] != c"#":
+                at += 1
+            if canonical_host(start, at - start, h.canon + HOST_ROOM, &named):
+                return FAULT_BAD_TARGET
+            if first(h, H_HOST) < 0:
+                host[0] = named
+            elif (
+                named.host_len != host.host_len
+                or memcmp(named.host, host.host, host.host_len) != 0
+                or (named.port or default_port) != (host.port or default_port)
+            ):
+                return FAULT_BAD_HOST
+        if at < end and at[0] == c"/":
+            fault = canonical_target(
+                at, end - at, limits.keep_ambiguous_paths,
+                h.canon + 2 * HOST_ROOM, MAX_HEAD_BYTES - 2 * HOST_ROOM, &form
+            )
+        else:
+            # Absolute-form without a path: "/" is as good, save for OPTIONS.
+            fault = canonical_target("/", 1, False, NULL, 0, &form)
+            if at < end:
+                h.canon[2 * HOST_ROOM] = c"/"
+                memcpy(h.canon + 2 * HOST_ROOM + 1, at, end - at)
+                fault = canonical_target(
+                    h.canon + 2 * HOST_ROOM, end - at + 1, False, NULL, 0, &form
+                )
+            elif h.method == METHOD_OPTIONS:
+                form.path = "*"
+        if fault != FAULT_NONE:
+            return fault
+    h.path = form.path
+    h.path_len = <uint32_t>form.path_len
+    h.query = form.query
+    h.query_len = <uint32_t>form.query_len
+    h.host = host.host
+    h.host_len = <uint32_t>host.host_len
+    h.authority = host.authority
+    h.authority_len = <uint32_t>host.authority_len
+    return FAULT_NONE
+
+
+cdef int read_expect(Head *h) noexcept nogil:
+    """Fill expect_continue (RFC 9110 section 10.1.1; HTTP/1.0 is not asked)."""
+    cdef int i
+    h.expect_continue = False
+    if first(h, H_EXPECT) < 0:
+        return FAULT_NONE
+    for i in range(first(h, H_EXPECT), h.n_fields):
+        if h.fields[i].id == H_EXPECT:
+            if not value_is(&h.fields[i], "100-continue", 12):
+                return FAULT_EXPECTATION
+    h.expect_continue = h.minor == 1
+    return FAULT_NONE
+
+
+cdef int finish_request(
+    Head *h, const HeadLimits *limits, const char *line, const char *end
+) noexcept nogil:
+    """Judge a request head that llhttp took, line[:end - line], and complete `h`."""
+    cdef HostForm host
+    cdef uint32_t doubled
+    cdef int fault
+    if h.target_len > limits.max_target_bytes:
+        return FAULT_TARGET_TOO_LONG
+    fault = check_request_line(h, line, end)
+    if fault != FAULT_NONE:
+        return fault
+    doubled = sort_fields(h, False)
+    h.status = 0
+    h.reason_len = 0
+    h.reason = NULL
+    fault = read_framing(h, doubled)
+    if fault == FAULT_NONE:
+        fault = read_host(h, doubled, &host)
+    if fault == FAULT_NONE:
+        fault = read_target(h, limits, &host)
+    if fault == FAULT_NONE:
+        fault = read_options(h, doubled, False)
+    if fault == FAULT_NONE:
+        fault = read_expect(h)
+    h.has_body = h.chunked or h.content_length > 0
+    if h.has_body:
+        h.upgrade = False
+    return fault
+
+
+# --- responses -----------------------------------------------------------------
+
+
+cdef int check_status_line(Head *h, const char *line, const char *end) noexcept nogil:
+    """`HTTP/1.x SP 3digits [SP reason] CRLF`; fills minor, status, line and reason."""
+    cdef int status = 0
+    cdef int i
+    cdef const char *eol
+    if end - line < 16 or memcmp(line, b"HTTP/1.", 7) != 0 or line[8] != c" ":
+        return FAULT_UPSTREAM_BAD
+    if line[7] != c"0" and line[7] != c"1":
+        return FAULT_UPSTREAM_BAD
+    for i in range(9, 12):
+        if not c"0" <= line[i] <= c"9":
+            return FAULT_UPSTREAM_BAD
+        status = status * 10 + (line[i] - c"0")
+    if status < 100 or status > 599:
+        return FAULT_UPSTREAM_BAD
+    eol = <const char *>memchr(line + 12, c"\r", end - line - 12)
+    if eol is NULL or (eol != line + 12 and line[12] != c" "):
+        return FAULT_UPSTREAM_BAD
+    h.minor = line[7] == c"1"
+    h.status = <uint16_t>status
+    h.line = line
+    h.line_len = <uint32_t>(eol - line)
+    h.reason = eol if eol == line + 12 else line + 13
+    h.reason_len = <uint32_t>(eol - h.reason)
+    # llhttp takes any byte in a reason phrase.
+    for i in range(<int>h.reason_len):
+        if h.reason[i] == 0x7F or (
+            0 <= h.reason[i] < 0x20 and h.reason[i] != c"\t"
+        ):
+            return FAULT_UPSTREAM_BAD
+    return FAULT_NONE
+
+
+cdef int finish_response(Head *h, const char *line, const char *end) noexcept nogil:
+    """Judge a response head that llhttp took, and complete `h`."""
+    cdef uint32_t doubled
+    if check_status_line(h, line, end) != FAULT_NONE:
+        return FAULT_UPSTREAM_BAD
+    h.method = 0
+    h.method_name = NULL
+    h.method_len = 0
+    h.idempotent = False
+    h.expect_continue = False
+    h.has_body = False
+    h.target = h.path = h.query = h.host = h.authority = NULL
+    h.target_len = h.path_len = h.query_len = h.host_len = h.authority_len = 0
+    doubled = sort_fields(h, True)
+    if read_framing(h, doubled) != FAULT_NONE:
+        return FAULT_UPSTREAM_BAD
+    if read_options(h, doubled, True) != FAULT_NONE:
+        return FAULT_UPSTREAM_BAD
+    h.upgrade = h.upgrade and h.status == 101
+    return FAULT_NONE
+
+
+# --- the table of methods, filled at import ------------------------------------
+
+KNOWN_METHODS = (
+    b"DELETE GET HEAD POST PUT CONNECT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND"
+    b" PROPPATCH SEARCH UNLOCK BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT"
+    b" MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PATCH PURGE MKCALENDAR LINK"
+    b" UNLINK"
+).split()
+# Safe, or replacing a whole resource: sent twice, they do what once would have. Of
+# the IANA registry's list we leave out those whose repetition answers otherwise.
+IDEMPOTENT = (
+    b"DELETE GET HEAD PUT OPTIONS TRACE PROPFIND SEARCH REPORT QUERY"
+).split()
+QUERY = b"QUERY"
+QUERY_NUMBER = 46
+
+
+cdef void add_method(int number, bytes name) except *:
+    METHODS[number].name = name     # kept alive by the tuples above
+    METHODS[number].len = <uint8_t>len(name)
+    METHODS[number].idempotent = name in IDEMPOTENT
+
+
+def fill_methods() -> None:
+    memset(METHODS, 0, sizeof(METHODS))
+    for number, name in enumerate(KNOWN_METHODS):
+        add_method(number, name)
+    add_method(QUERY_NUMBER, QUERY)
+
+
+fill_methods()
