@@ -1,17 +1,12 @@
 """A Head to bytes again. Runs in: worker.
 
-Two ideas carry this room. A message is written into bounded room through one
-`Out`, whose first failure sticks and closes the room, so that no call needs an
-error path of its own. And what happens to a field is one bit: `skip` has a bit
-for every HeaderId that is left out, `look` those that some rule names too; a
-field whose bit is clear is copied and costs no more than that.
-
-Names and values are checked while they are copied, eight bytes at a time
-(SWAR: Lamport 1975, CACM 18(8); Warren, Hacker's Delight, section 6-1).
+What happens to a field is one bit: `skip` has a bit for every HeaderId that is left
+out, `look` one for each that some rule names; a field whose bit is clear in both is
+copied and costs no more than that. Copying and checking are writer.pxd's.
 """
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, strlen
 
 from fastgate.dataplane.faults cimport (
     FAULT_BAD_HEADER, FAULT_HEAD_TOO_LARGE, FAULT_INTERNAL, FAULT_UPSTREAM_BAD,
@@ -24,7 +19,10 @@ from fastgate.dataplane.wire cimport (
     H_X_FORWARDED_PORT, H_X_FORWARDED_PREFIX, H_X_FORWARDED_PROTO, H_X_REAL_IP,
     H_X_REQUEST_ID, same_name,
 )
-from fastgate.dataplane.words cimport copy_short, load8, load_short, put_decimal
+from fastgate.dataplane.writer cimport (
+    Out, begin, is_tchar, is_token, is_value, put_field, put_number, put_target,
+    put_text, put_value,
+)
 
 cdef enum:
     MAX_REQUEST_ID_BYTES = 128  # a longer one is replaced: it is copied into logs
@@ -44,35 +42,12 @@ cdef enum:
         | 1 << H_X_FORWARDED_OTHER | 1 << H_X_REAL_IP | 1 << H_FORWARDED
     )
 
-cdef enum ByteClass:
-    TCHAR = 1               # may stand in a token, RFC 9110 section 5.6.2
-    ID_CHAR = 2             # may stand in a request id that is kept
-
-cdef struct Out:
-    char *at
-    char *end
-    int fault               # the first failure; at == end from then on
-    int bad_fault           # what a forbidden byte means in this message
-    int room_fault          # what too little room means
-
-cdef uint8_t CLASS_OF[256]
-
 # Reason phrases: RFC 9110 section 15, RFC 6585, and the registry's others.
 cdef const char *PHRASES[600]
 
 
-cdef void fill_tables() noexcept:
-    cdef const char *marks = "!#$%&'*+-.^_`|~"
-    cdef const char *id_marks = "._~+/=:-"
+cdef void fill_phrases() noexcept:
     cdef int c
-    memset(CLASS_OF, 0, sizeof(CLASS_OF))
-    for c in range(128):
-        if c'0' <= c <= c'9' or c'A' <= c <= c'Z' or c'a' <= c <= c'z':
-            CLASS_OF[c] = TCHAR | ID_CHAR
-    for c in range(<int>strlen(marks)):
-        CLASS_OF[<uint8_t>marks[c]] |= TCHAR
-    for c in range(<int>strlen(id_marks)):
-        CLASS_OF[<uint8_t>id_marks[c]] |= ID_CHAR
     for c in range(600):
         PHRASES[c] = ""
     PHRASES[100] = "Continue"
@@ -137,200 +112,12 @@ cdef void fill_tables() noexcept:
     PHRASES[511] = "Network Authentication Required"
 
 
-fill_tables()
+fill_phrases()
 
 
 cdef const char *reason_phrase(int status) noexcept nogil:
     """The standard phrase of a status, NUL-terminated; empty if it has none."""
     return PHRASES[status if 0 <= status < 600 else 0]
-
-
-# --- copying and checking -----------------------------------------------------
-
-
-cdef inline uint64_t controls(uint64_t word) noexcept nogil:
-    """0x80 in every byte below 0x20 or equal to 0x7f. Exact: no carry crosses."""
-    cdef uint64_t low = word & 0x7f7f7f7f7f7f7f7fU
-    cdef uint64_t is_printable = low + 0x6060606060606060U
-    cdef uint64_t is_delete = low + 0x0101010101010101U
-    return (~is_printable | is_delete) & ~word & 0x8080808080808080U
-
-
-cdef inline uint64_t blanks(uint64_t word) noexcept nogil:
-    """0x80 in every byte below 0x21 or equal to 0x7f."""
-    cdef uint64_t low = word & 0x7f7f7f7f7f7f7f7fU
-    cdef uint64_t is_visible = low + 0x5f5f5f5f5f5f5f5fU
-    cdef uint64_t is_delete = low + 0x0101010101010101U
-    return (~is_visible | is_delete) & ~word & 0x8080808080808080U
-
-
-cdef inline uint64_t uncommon(uint64_t word) noexcept nogil:
-    """0x80 in every byte that is neither a letter nor `-`: not in a usual name."""
-    cdef uint64_t low = word & 0x7f7f7f7f7f7f7f7fU
-    cdef uint64_t folded = low | 0x2020202020202020U
-    cdef uint64_t from_a = folded + 0x1f1f1f1f1f1f1f1fU
-    cdef uint64_t past_z = folded + 0x0505050505050505U
-    cdef uint64_t is_dash = (
-        0x8080808080808080U - (low ^ 0x2d2d2d2d2d2d2d2dU)
-    )
-    return (
-        (~((from_a & ~past_z) | is_dash) | word) & 0x8080808080808080U
-    )
-
-
-cdef bint is_of_class(const char *p, size_t n, uint8_t wanted) noexcept nogil:
-    cdef size_t i
-    for i in range(n):
-        if not CLASS_OF[<uint8_t>p[i]] & wanted:
-            return False
-    return True
-
-
-cdef bint is_value(const char *p, size_t n) noexcept nogil:
-    """Is it a field value: no control byte but the tab (RFC 9110 section 5.5)?"""
-    cdef size_t i
-    cdef uint8_t c
-    for i in range(n):
-        c = <uint8_t>p[i]
-        if (c < 0x20 and c != c'\t') or c == 0x7f:
-            return False
-    return True
-
-
-cdef inline bint copy_value(char *out, const char *p, size_t n) noexcept nogil:
-    """Copy n bytes to `out`, which has room; were they a clean field value?"""
-    cdef uint64_t word, bad = 0
-    cdef size_t i = 0
-    if n < 8:
-        copy_short(out, p, n)
-        bad = controls(load_short(p, n))
-    else:
-        while i + 8 <= n:
-            word = load8(p + i)
-            memcpy(out + i, &word, 8)
-            bad |= controls(word)
-            i += 8
-        word = load8(p + n - 8)
-        memcpy(out + n - 8, &word, 8)
-        bad |= controls(word)
-    return bad == 0 or is_value(p, n)
-
-
-cdef inline bint copy_name(char *out, const char *p, size_t n) noexcept nogil:
-    """Copy n bytes to `out`, which has room; were they a token?"""
-    cdef uint64_t word, bad = 0
-    cdef size_t i = 0
-    if n < 8:
-        copy_short(out, p, n)
-        bad = uncommon(load_short(p, n))
-    else:
-        while i + 8 <= n:
-            word = load8(p + i)
-            memcpy(out + i, &word, 8)
-            bad |= uncommon(word)
-            i += 8
-        word = load8(p + n - 8)
-        memcpy(out + n - 8, &word, 8)
-        bad |= uncommon(word)
-    return n > 0 and (bad == 0 or is_of_class(p, n, TCHAR))
-
-
-cdef inline bint copy_target(char *out, const char *p, size_t n) noexcept nogil:
-    """Copy n bytes to `out`, which has room; may they stand in a target?"""
-    cdef uint64_t word, bad = 0
-    cdef size_t i = 0
-    if n < 8:
-        copy_short(out, p, n)
-        return blanks(load_short(p, n)) == 0
-    while i + 8 <= n:
-        word = load8(p + i)
-        memcpy(out + i, &word, 8)
-        bad |= blanks(word)
-        i += 8
-    word = load8(p + n - 8)
-    memcpy(out + n - 8, &word, 8)
-    return (bad | blanks(word)) == 0
-
-
-# --- the one way to write -----------------------------------------------------
-
-
-cdef inline void begin(
-    Out *o, char *out, size_t room, int bad_fault, int room_fault
-) noexcept nogil:
-    o.at = out
-    o.end = out + room
-    o.fault = 0
-    o.bad_fault = bad_fault
-    o.room_fault = room_fault
-
-
-cdef void fail(Out *o, int fault) noexcept nogil:
-    if not o.fault:
-        o.fault = fault
-    o.end = o.at
-
-
-cdef inline bint fits(Out *o, size_t n) noexcept nogil:
-    if n <= <size_t>(o.end - o.at):
-        return True
-    fail(o, o.room_fault)
-    return False
-
-
-cdef inline void put_text(Out *o, const char *text) noexcept nogil:
-    """Append a literal of ours; its strlen is a constant once this is inlined."""
-    cdef size_t n = strlen(text)
-    if fits(o, n):
-        memcpy(o.at, text, n)
-        o.at += n
-
-
-cdef inline void put_value(Out *o, const char *p, size_t n) noexcept nogil:
-    """Append bytes that come from outside: a field value, or a part of one."""
-    if fits(o, n):
-        if copy_value(o.at, p, n):
-            o.at += n
-        else:
-            fail(o, o.bad_fault)
-
-
-cdef inline void put_target(Out *o, const char *p, size_t n) noexcept nogil:
-    if fits(o, n):
-        if copy_target(o.at, p, n):
-            o.at += n
-        else:
-            fail(o, o.bad_fault)
-
-
-cdef inline void put_field(
-    Out *o, const char *name, size_t name_len, const char *value, size_t value_len
-) noexcept nogil:
-    """Append one whole field line, or fail."""
-    cdef char *at = o.at
-    if not fits(o, name_len + value_len + 4):
-        return
-    if not copy_name(at, name, name_len):
-        fail(o, o.bad_fault)
-        return
-    at += name_len
-    memcpy(at, <const char *>": ", 2)
-    at += 2
-    if not copy_value(at, value, value_len):
-        fail(o, o.bad_fault)
-        return
-    at += value_len
-    memcpy(at, <const char *>"\r\n", 2)
-    o.at = at + 2
-
-
-cdef inline void put_number(Out *o, int64_t number) noexcept nogil:
-    """Append a number >= 0 in decimal."""
-    cdef char digits[20]
-    cdef size_t n = put_decimal(digits, <uint64_t>number) - digits
-    if fits(o, n):
-        memcpy(o.at, digits, n)
-        o.at += n
 
 
 cdef bint put_list(Out *o, const Head *h, HeaderId id) noexcept nogil:
@@ -462,7 +249,7 @@ cdef bint offers_h2c(const char *p, size_t n) noexcept nogil:
         while i < n and (p[i] == c' ' or p[i] == c'\t' or p[i] == c','):
             i += 1
         if n - i >= 3 and same_name(p + i, "h2c", 3) and (
-            n - i == 3 or not CLASS_OF[<uint8_t>p[i + 3]] & TCHAR
+            n - i == 3 or not is_tchar(<uint8_t>p[i + 3])
         ):
             return True
         while i < n and p[i] != c',':
@@ -488,7 +275,7 @@ cdef inline bint has_address(const RequestFacts *facts) noexcept nogil:
 cdef void put_quoted(Out *o, const char *p, size_t n) noexcept nogil:
     """Append a parameter value: a token as it is, else a quoted-string."""
     cdef size_t i
-    if n and is_of_class(p, n, TCHAR):
+    if is_token(p, n):
         put_value(o, p, n)
         return
     put_text(o, '"')
@@ -552,6 +339,17 @@ cdef inline void put_x_forwarded(
             put_text(o, "\r\n")
 
 
+cdef bint is_id(const char *p, size_t n) noexcept nogil:
+    """Are all bytes letters, digits or one of `._~+/=:-`? One bit a byte."""
+    cdef size_t i
+    cdef uint64_t bits
+    for i in range(n):
+        bits = 0x47fffffe87fffffeU if p[i] & 64 else 0x27ffe80000000000U
+        if p[i] < 0 or not bits >> (p[i] & 63) & 1:
+            return False
+    return True
+
+
 cdef const Field *sane_request_id(const Head *h) noexcept nogil:
     """The client's one X-Request-ID if it may be kept and logged, else NULL."""
     cdef int i = h.field_of[<int>H_X_REQUEST_ID]
@@ -566,7 +364,7 @@ cdef const Field *sane_request_id(const Head *h) noexcept nogil:
         i += 1
     if found is NULL or not 0 < found.value_len <= MAX_REQUEST_ID_BYTES:
         return NULL
-    return found if is_of_class(found.value, found.value_len, ID_CHAR) else NULL
+    return found if is_id(found.value, found.value_len) else NULL
 
 
 cdef inline void put_via(Out *o, const Head *h) noexcept nogil:
