@@ -16,9 +16,25 @@ class Region:
     workers: int
     endpoints: int
     @staticmethod
-    def create(workers: int, endpoints: int) -> Region: ...
+    def create(workers: int, endpoints: int) -> Region:
+        """Make a new one: rows empty, endpoints up with weight 1.
+
+        Raises ValueError for counts out of range, OSError from the kernel.
+        """
+
+    @staticmethod
+    def attach(fd: int) -> Region:
+        """Take the region behind a descriptor that another process made.
+
+        The descriptor is duplicated. Raises ValueError for any other content.
+        """
+
     def begin_worker(self, slot: int, pid: int, generation: int) -> None:
-        """Master, after a fork: the row is that process's from now on."""
+        """Give the row to that process: the master, right after the fork.
+
+        What the child wrote before it stands. Raises ValueError while the row is
+        another process's: reclaim first.
+        """
 
     def set_worker_state(self, slot: int, state: str) -> None:
         """`booting`, `ready`, `draining` (worker) or `dead` (master)."""
@@ -71,7 +87,11 @@ class Engine:
         listeners: Sequence[tuple[int, int]],
         access_log_fd: int = -1,
     ) -> None:
-        """`listeners`: (socket descriptor, index into the plan's listeners)."""
+        """`listeners`: (socket descriptor, index into the plan's listeners).
+
+        The descriptors, the log's too, are the engine's from here on: `drain`
+        closes a listener once its queue is empty, `close` what is left.
+        """
 
     def poll(self) -> None:
         """Serve what is ready, a bounded number of rounds; never blocks."""
@@ -81,7 +101,9 @@ class Engine:
         finish the others with `Connection: close`."""
 
     def is_drained(self) -> bool: ...
-    def reopen_log(self, fd: int) -> None: ...
+    def reopen_log(self, fd: int) -> None:
+        """Write what is held to the old descriptor, close it, go on with `fd`."""
+
     def flush_log(self) -> None: ...
     def close(self) -> None:
         """At once: every connection, every lease, the log's last lines."""

@@ -1,1 +1,4 @@
-"""The data plane: Cython, microseconds, no Python object per request."""
+"""The data plane: Cython, microseconds, no Python object per request.
+
+Runs in: every process (the workers move bytes; master and steward read tables).
+"""

@@ -7,12 +7,16 @@ log that cannot take a write loses lines and counts them; it never blocks.
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t
 
+cdef enum:
+    MAX_LINE_BYTES = 8192       # longer values are cut, in either format
+    MIN_LOG_BYTES = 16384       # of buffer: one line to finish, and one more
+
 cdef enum LogFormat:
     LOG_OFF = 0
     LOG_COMBINED = 1
     LOG_JSON = 2
 
-cdef struct Text:               # a borrowed span
+cdef struct Text:  # a borrowed span
     const char *at
     uint32_t len
 
@@ -40,6 +44,8 @@ cdef struct Log:
     int format                  # a LogFormat
     size_t used
     size_t size
+    size_t torn                 # of them, in front: the end of a line half written
+    bint is_stream              # a pipe, a socket or a terminal, not a file
     char *data                  # [size], owned
     int64_t dropped             # lines lost
     int64_t second              # the wall-clock second that the texts below say

@@ -23,6 +23,10 @@ cdef extern from * nogil:
         return __atomic_compare_exchange_n(p, &expected, wanted, 0,
                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     }
+    static inline int fg_cas32(int32_t *p, int32_t expected, int32_t wanted) {
+        return __atomic_compare_exchange_n(p, &expected, wanted, 0,
+                                           __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    }
     """
     int32_t fg_load32(const int32_t *p) noexcept
     void fg_store32(int32_t *p, int32_t value) noexcept
@@ -33,3 +37,4 @@ cdef extern from * nogil:
     void fg_bump(int64_t *p, int64_t delta) noexcept
     void fg_bump32(int32_t *p, int32_t delta) noexcept
     bint fg_cas(int64_t *p, int64_t expected, int64_t wanted) noexcept
+    bint fg_cas32(int32_t *p, int32_t expected, int32_t wanted) noexcept

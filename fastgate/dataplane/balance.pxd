@@ -3,7 +3,7 @@
 Runs in: worker. Randomness and time come in as arguments, so tests are exact.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastgate.dataplane.slots cimport Shared
 
@@ -17,6 +17,7 @@ cdef enum Policy:
     POLICY_IP_HASH
     POLICY_HASH
     POLICY_LEAST_TIME
+    POLICY_COUNT
 
 cdef struct Group:              # one upstream in one worker
     int policy                  # a Policy
@@ -25,6 +26,8 @@ cdef struct Group:              # one upstream in one worker
     int *members                # [n] endpoint indexes into Shared
     uint64_t *identities        # [n] hash of each member's address (ring placement)
     uint64_t *deadlines         # [n] round robin's virtual deadlines
+    uint64_t *phases            # [n] round robin's places in the cycle
+    int *weights                # [n] the weights that these places were made for
     uint64_t virtual_time       # round robin's clock
 
 cdef struct Choice:             # what one pick may use
@@ -35,8 +38,12 @@ cdef struct Choice:             # what one pick may use
     int n_tried
 
 cdef int pick(Group *g, Shared *s, const Choice *c) noexcept nogil
+# Fills in all but members and identities, which are the caller's to write.
 cdef int group_init(
     Group *g, int policy, int n, int bound_percent, uint64_t seed
 ) except -1
 cdef void group_free(Group *g) noexcept
 cdef uint64_t hash_bytes(const char *at, size_t n, uint64_t seed) noexcept nogil
+cdef uint64_t siphash(
+    const char *at, size_t n, uint64_t k0, uint64_t k1
+) noexcept nogil

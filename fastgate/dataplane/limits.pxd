@@ -3,7 +3,7 @@
 Runs in: worker.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 cdef struct Cidr:
     uint8_t address[16]         # IPv4 as ::ffff:a.b.c.d

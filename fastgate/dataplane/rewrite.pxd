@@ -11,6 +11,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from fastgate.dataplane.limits cimport Cidr
 from fastgate.dataplane.wire cimport Head, HeaderId
 
+cdef enum:
+    MAX_RULES = 64          # of one Rules: one bit each while a head is written
+
 cdef enum RuleOp:
     RULE_SET = 0            # replace all fields of that name by one
     RULE_ADD
@@ -48,7 +51,7 @@ cdef struct RequestFacts:   # of one exchange
     const char *request_id  # 32 hex digits to use when the client sent none
     uint8_t tunnel          # pass the Upgrade on
 
-cdef struct ResponsePolicy: # of a route
+cdef struct ResponsePolicy:  # of a route
     const char *server      # the Server field; NULL: the upstream's is kept
     uint32_t server_len     # 0 with server set: no Server field at all
     uint8_t via

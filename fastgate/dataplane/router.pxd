@@ -5,6 +5,7 @@ host, any host; within a host: exact path, longest prefix; within one path: the
 order of the file, first route whose conditions all hold.
 """
 
+cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
@@ -20,6 +21,8 @@ cdef struct Table               # opaque: router.pyx
 
 cdef int route(const Table *t, const RouteQuery *q) noexcept nogil
 
+
+@cython.final
 cdef class Router:
     """Owns the table; built from (host, kind, path, route_index) rows."""
 

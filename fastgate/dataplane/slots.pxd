@@ -8,10 +8,10 @@ of an endpoint's cells. So a worker killed between any two instructions leaves a
 number that the master can give back exactly, by zeroing that worker's column.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from fastgate.dataplane.atomics cimport (
-    fg_bump, fg_bump32, fg_load, fg_load32, fg_store, fg_store32,
+    fg_bump, fg_bump32, fg_load32,
 )
 
 cdef enum SlotState:
@@ -31,6 +31,7 @@ cdef enum:
     LAYOUT_VERSION = 1
     MAX_WORKERS = 256
     MAX_ENDPOINTS = 65536
+    MAX_WEIGHT = 256
     CELLS_PER_LINE = 16     # int32 cells in one cache line
     STATUS_CLASSES = 6      # [1] = 1xx ... [5] = 5xx, [0] = no status was sent
 
@@ -45,6 +46,10 @@ cdef struct RegionHeader:       # one page. Writer: master, before it forks
     int64_t endpoints_offset
     int64_t cells_offset
     int64_t counts_offset
+    int32_t worker_row_bytes    # sizes of the rows, so that two builds that
+    int32_t endpoint_slot_bytes  # disagree about one of them find out here
+    int32_t endpoint_count_bytes
+    int32_t _pad
 
 cdef struct WorkerRow:          # 256 bytes. Writer: that worker, unless said
     int64_t heartbeat_ms        # CLOCK_MONOTONIC
@@ -65,7 +70,7 @@ cdef struct WorkerRow:          # 256 bytes. Writer: that worker, unless said
     int64_t statuses[STATUS_CLASSES]
     int64_t started_ms          # CLOCK_MONOTONIC. Writer: master
     int64_t last_request        # hash of the last method and path: crash trace
-    int64_t _reserved[10]
+    int64_t _reserved[12]
 
 cdef struct EndpointSlot:       # 64 bytes = one cache line
     int32_t state               # a SlotState. Writer: steward
@@ -97,7 +102,9 @@ cdef inline void lease(Shared *s, int worker, int endpoint) noexcept nogil:
     fg_bump32(&s.cells[endpoint * s.columns + worker], 1)
     fg_bump(&s.counts[worker * s.n_endpoints + endpoint].total, 1)
 
-cdef inline void settle(Shared *s, int worker, int endpoint, bint failed) noexcept nogil:
+cdef inline void settle(
+    Shared *s, int worker, int endpoint, bint failed
+) noexcept nogil:
     """Count it off again, exactly once a lease."""
     fg_bump32(&s.cells[endpoint * s.columns + worker], -1)
     if failed:
@@ -108,7 +115,7 @@ cdef inline int64_t in_flight(Shared *s, int endpoint) noexcept nogil:
     cdef const int32_t *cell = s.cells + endpoint * s.columns
     cdef int64_t total = 0
     cdef int i
-    for i in range(s.columns):
+    for i in range(s.n_workers):  # the columns after them are padding: always 0
         total += fg_load32(cell + i)
     return total
 
@@ -116,5 +123,10 @@ cdef class Region:
     """Owns the mapping; `shared` is valid while the Region lives."""
 
     cdef Shared shared
-    cdef object _map            # the mmap object that owns the memory
+    cdef void *_base            # the mapping, unmapped when the Region goes
+    cdef size_t _size_bytes
     cdef readonly int fd        # the sealed memfd, inherited by fork
+    cdef int map_fd(self) except -1
+    cdef void point(self, int workers, int endpoints) noexcept
+    cdef WorkerRow *row(self, int slot) except NULL
+    cdef EndpointSlot *slot(self, int index) except NULL

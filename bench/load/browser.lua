@@ -1,0 +1,11 @@
+-- The head of a browser: 11 headers with Host, some 600 bytes. Static, so wrk formats it once.
+wrk.headers["Connection"] = "keep-alive"
+wrk.headers["Cache-Control"] = "max-age=0"
+wrk.headers["Upgrade-Insecure-Requests"] = "1"
+wrk.headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
+wrk.headers["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+wrk.headers["Referer"] = "https://www.example.com/catalogue/shoes?page=3&sort=price"
+wrk.headers["Accept-Encoding"] = "gzip, deflate, br, zstd"
+wrk.headers["Accept-Language"] = "en-GB,en;q=0.9,de;q=0.8"
+wrk.headers["Cookie"] = "session=0b6a5c6e8f3d4b21a7c9; theme=dark; consent=all; _ga=GA1.2.1719870312.1718000000"
+wrk.headers["If-None-Match"] = "\"5f3c6a1e-1f2b\""

@@ -1,0 +1,480 @@
+"""Hold the sources to the plan of the house: who may import whom, and the rest.
+
+Runs in: no process of the gateway; ci/test and tests/test_house.py call it.
+
+Usage: python ci/check_house.py [ROOT]
+
+Every violation is one line `path:line: message` on stdout; exit 1 if there is
+one, 0 if there is none, 2 if ROOT is no checkout. Nothing is imported or run: Python
+is read with `ast`, Cython as text whose comments and strings have been blanked.
+
+The rules:
+
+arrows     cli -> control -> {config, policies, filters, _core} -> errors, and
+           _core -> dataplane; nothing but cli imports control
+door       Python outside dataplane/ imports no compiled module but _core
+ladder     a module may cimport only rungs above its own in setup.py's LADDER, and
+           header-only .pxd files, which are above all of them
+pairs      each .pyx has its .pxd and its rung
+old words  no `include`, `DEF` or `IF` in Cython
+locks      no multiprocessing: a killed holder keeps its lock or queue for ever
+runs in    each module says in which processes it runs
+terms      one word for one thing (docs/glossary.md), in names, comments and
+           docstrings; other people's words in string literals are not ours to change
+budget     no file past twice its expected length
+
+A line that must name a foreign thing by its own name says so at its end:
+`# house: allow backend` switches `terms` off for that word on that line.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PACKAGE = "fastgate"
+
+# Which rooms a room may import; its own modules always. `root` is
+# fastgate/__init__.py, which holds the version and imports nothing.
+MIDDLE = {"config", "policies", "filters", "_core"}
+ARROWS: dict[str, set[str]] = {
+    "root": set(),
+    "errors": {"root"},
+    "dataplane": {"root"},
+    "_core": {"root", "errors", "dataplane"},
+    "config": {"root", "errors"},
+    "policies": {"root", "errors"},
+    "filters": {"root", "errors"},
+    "control": {"root", "errors", *MIDDLE},
+    "cli": {"root", "errors", "control", *MIDDLE},
+    "__main__": {"root", "cli"},
+}
+
+PROCESSES = re.compile(
+    r"(?:^|[.] )Runs in: (master|worker|steward|every process|the command line"
+    r"|no process)\b",
+    re.MULTILINE,
+)
+
+# Expected lines where the design names them; a file past twice its number is split.
+EXPECTED_LINES = {
+    "fastgate/cli.py": 250,
+    "fastgate/errors.py": 120,
+    "fastgate/_core.pyx": 300,
+    "fastgate/_core.pxd": 300,
+    "fastgate/_core.pyi": 300,
+    "fastgate/config/model.py": 400,
+    "fastgate/config/load.py": 250,
+    "fastgate/config/locate.py": 120,
+}
+OTHER_LINES = 400
+
+# Words of the trade that mean two things, or a thing that has another name here.
+# Only words that have no second, innocent use in this code stand in the list: `host`,
+# `server`, `origin`, `session` and `node` are also words of HTTP, TLS and C, so
+# reviewers watch those.
+WRONG_WORDS = {
+    "frontend": "listener",
+    "backend": "endpoint (one address) or upstream (the group)",
+    "middleware": "filter",
+    "plugin": "filter",
+    "vhost": "route",
+    "healthcheck": "active check or outlier ejection",
+    "slave": "worker",
+    "whitelist": "allow list",
+    "blacklist": "deny list",
+    "msec": "_ms",
+    "msecs": "_ms",
+    "millis": "_ms",
+    "usec": "_us",
+    "usecs": "_us",
+    "micros": "_us",
+}
+# Names that belong to the kernel, the C library or somebody else's interface.
+FOREIGN_NAMES = {"tv_usec", "build_backend", "default_backend"}
+
+SOURCES = {".py", ".pyi", ".pyx", ".pxd"}
+CYTHON = {".pyx", ".pxd"}
+
+TOKEN = re.compile(
+    r"""
+    (?P<prose>[rRbBuUfF]{0,2}(?:\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3}))
+    | (?P<string>[rRbBuUfFcC]{0,2}(?:"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))
+    | (?P<comment>\#[^\n]*)
+    | (?P<name>[A-Za-z_]\w*)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+ALLOW = re.compile(r"#\s*house: allow ([\w, ]+)")
+CIMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+(?P<base>[\w.]+)[ \t]+)?cimport[ \t]+"
+    r"(?P<names>\([^)]*\)|[^\n;]+)",
+    re.MULTILINE,
+)
+IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+(?P<base>[\w.]+)[ \t]+)?import[ \t]+"
+    r"(?P<names>\([^)]*\)|[^\n;]+)",
+    re.MULTILINE,
+)
+OLD_WORDS = re.compile(
+    r"^[ \t]*(?:(?P<include>include)[ \t]+[\"']"
+    r"|(?P<def>DEF)[ \t]+\w"
+    r"|(?P<if>IF)\b[^\n]*:)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Violation:
+    """One broken rule, printed as `path:line: message`."""
+
+    path: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message}"
+
+
+@dataclass
+class Source:
+    """One file: its path from the root, its dotted module name and its text."""
+
+    path: str
+    text: str
+    code: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.code = blank(self.text)
+
+    @property
+    def is_cython(self) -> bool:
+        return Path(self.path).suffix in CYTHON
+
+    @property
+    def module(self) -> str:
+        parts = list(Path(self.path).with_suffix("").parts)
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    @property
+    def package(self) -> str:
+        if Path(self.path).stem == "__init__":
+            return self.module
+        return self.module.rpartition(".")[0]
+
+    def line_at(self, offset: int) -> int:
+        return self.text.count("\n", 0, offset) + 1
+
+    def violation(self, line: int, message: str) -> Violation:
+        return Violation(self.path, line, message)
+
+
+def blank(text: str) -> str:
+    """Return `text` with comments and the inside of strings as spaces.
+
+    Line breaks stay, so that offsets and line numbers of both texts agree.
+    """
+
+    def blanked(match: re.Match[str]) -> str:
+        if match["name"]:
+            return match[0]
+        body = re.sub(r"[^\n]", " ", match[0])
+        # The quotes stay: `include "x"` must still be seen.
+        return body if match["comment"] else f"'{body[1:-1]}'"
+
+    return TOKEN.sub(blanked, text)
+
+
+def room_of(module: str) -> str:
+    """Name the room of a dotted module: the first part below the package."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "root"
+
+
+def absolute(source: Source, base: str) -> str:
+    """Resolve the leading dots of an import's base in `source`."""
+    name = base.lstrip(".")
+    dots = len(base) - len(name)
+    if not dots:
+        return name
+    package = source.package.split(".")
+    return ".".join([*package[: len(package) - dots + 1], *([name] if name else [])])
+
+
+def split_names(names: str) -> list[str]:
+    """Split the names after `import`, without their `as` parts."""
+    listed = names.strip("() \t\n").replace("\n", " ")
+    return [name.split()[0] for name in listed.split(",") if name.strip()]
+
+
+class House:
+    """The sources under a root, and every rule as a method that yields violations."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.sources = [
+            Source(path.relative_to(root).as_posix(), path.read_text("utf-8"))
+            for path in sorted((root / PACKAGE).rglob("*"))
+            if path.suffix in SOURCES
+        ]
+        self.modules = {source.module for source in self.sources}
+        self.compiled = {s.module for s in self.sources if s.path.endswith(".pyx")}
+
+    def violations(self) -> list[Violation]:
+        """Return every violation, sorted by path and line."""
+        found = [*self.ladder_is_well_formed()]
+        for source in self.sources:
+            found += self.says_where_it_runs(source)
+            found += self.keeps_its_terms(source)
+            found += self.keeps_its_budget(source)
+            if source.is_cython:
+                found += self.climbs_the_ladder(source)
+                found += self.has_its_pair(source)
+                found += self.avoids_old_words(source)
+            found += self.follows_the_arrows(source)
+        for path in self.others():
+            text = path.read_text("utf-8")
+            name = path.relative_to(self.root).as_posix()
+            found += self.keeps_its_budget(Source(name, text))
+        return sorted(set(found))
+
+    def others(self) -> Iterator[Path]:
+        """Give the files beside the package that have a budget too."""
+        for folder in ("ci", "bench"):
+            for path in sorted((self.root / folder).rglob("*")):
+                if path.suffix in {".py", ".sh"}:
+                    yield path
+
+    # -- Cython -----------------------------------------------------------------
+
+    def ladder_entries(self) -> list[tuple[str, int]] | None:
+        """Read LADDER from setup.py: (module, line) from the top rung down.
+
+        None if setup.py has no LADDER that is a plain list of strings.
+        """
+        setup = self.root / "setup.py"
+        for node in ast.parse(setup.read_text("utf-8")).body:
+            if not isinstance(node, ast.Assign):
+                continue
+            named = [t.id for t in node.targets if isinstance(t, ast.Name)]
+            if "LADDER" in named and isinstance(node.value, ast.List):
+                return [
+                    (item.value, item.lineno)
+                    for item in node.value.elts
+                    if isinstance(item, ast.Constant) and isinstance(item.value, str)
+                ]
+        return None
+
+    @property
+    def rungs(self) -> dict[str, int]:
+        """Number the rungs: module -> its place in LADDER, 0 at the top."""
+        entries = self.ladder_entries() or []
+        return {module: rung for rung, (module, _) in enumerate(entries)}
+
+    def ladder_is_well_formed(self) -> Iterator[Violation]:
+        entries = self.ladder_entries()
+        if entries is None:
+            yield Violation("setup.py", 1, "no LADDER = [...] of module names")
+            return
+        seen: set[str] = set()
+        for module, line in entries:
+            if module in seen:
+                yield Violation("setup.py", line, f"{module} stands on two rungs")
+            seen.add(module)
+
+    def climbs_the_ladder(self, source: Source) -> Iterator[Violation]:
+        rungs = self.rungs
+        # A header-only .pxd has no code of its own: it stands above all rungs.
+        own = rungs.get(source.module, -1)
+        for match in CIMPORT.finditer(source.code):
+            line = source.line_at(match.start("names"))
+            for module in self.cimported(source, match):
+                if module == source.module:
+                    continue
+                if module not in self.modules:
+                    # Perhaps not written yet; a name that has no rung never will be.
+                    if module in rungs and rungs[module] < own:
+                        continue
+                    yield source.violation(line, f"cimports {module}: no such module")
+                elif rungs.get(module, -1) > own or (
+                    module in self.compiled and module not in rungs
+                ):
+                    yield source.violation(
+                        line,
+                        f"cimports {module}, which is not on a rung above"
+                        f" {source.module} in setup.py's LADDER",
+                    )
+
+    def cimported(self, source: Source, match: re.Match[str]) -> Iterator[str]:
+        """Give the modules of ours that one cimport statement names."""
+        names = split_names(match["names"])
+        if match["base"] is None:
+            found = names
+        else:
+            base = absolute(source, match["base"])
+            packages = {PACKAGE, f"{PACKAGE}.dataplane"}
+            found = [f"{base}.{n}" for n in names] if base in packages else [base]
+        for module in found:
+            if module.split(".")[0] == PACKAGE:
+                yield module
+
+    def has_its_pair(self, source: Source) -> Iterator[Violation]:
+        if not source.path.endswith(".pyx"):
+            return
+        if not (self.root / source.path).with_suffix(".pxd").exists():
+            yield source.violation(1, "has no .pxd beside it")
+        if source.module not in self.rungs:
+            yield source.violation(1, f"{source.module} is not in setup.py's LADDER")
+
+    def avoids_old_words(self, source: Source) -> Iterator[Violation]:
+        advice = {
+            "include": "`include`: cimport from a .pxd instead",
+            "def": "`DEF`: use an enum or a const instead",
+            "if": "`IF`: use a C macro or a plain `if` instead",
+        }
+        for match in OLD_WORDS.finditer(source.code):
+            word = match.lastgroup or ""
+            yield source.violation(source.line_at(match.start(word)), advice[word])
+
+    # -- imports ----------------------------------------------------------------
+
+    def follows_the_arrows(self, source: Source) -> Iterator[Violation]:
+        room = room_of(source.module)
+        if room not in ARROWS:
+            yield source.violation(
+                1, f"room '{room}' is not in the plan (ARROWS in ci/check_house.py)"
+            )
+            return
+        for module, line in self.imported(source):
+            if module.split(".")[0] == "multiprocessing":
+                yield source.violation(
+                    line,
+                    "multiprocessing: a killed holder keeps its locks and queues;"
+                    " use shared memory with leases",
+                )
+            if module.split(".")[0] != PACKAGE:
+                continue
+            target = room_of(module)
+            if target == room:
+                continue
+            if target == "dataplane" and room != "_core":
+                yield source.violation(
+                    line, f"imports {module}: the one door to compiled code is _core"
+                )
+            elif target not in ARROWS[room]:
+                yield source.violation(
+                    line, f"imports {module}: {room} may not import {target}"
+                )
+
+    def imported(self, source: Source) -> Iterator[tuple[str, int]]:
+        """Give (dotted module, line) for everything `source` imports."""
+        if source.is_cython:
+            for match in IMPORT.finditer(source.code):
+                line = source.line_at(match.start("names"))
+                names = split_names(match["names"])
+                for module in self.named(source, match["base"], names):
+                    yield module, line
+            return
+        for node in ast.walk(ast.parse(source.text, source.path)):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield alias.name, node.lineno
+            elif isinstance(node, ast.ImportFrom):
+                base = "." * node.level + (node.module or "")
+                listed = [alias.name for alias in node.names]
+                for module in self.named(source, base, listed):
+                    yield module, node.lineno
+            elif isinstance(node, ast.Call):
+                # importlib.import_module("fastgate.x") is an import as well.
+                called = node.func
+                name = called.attr if isinstance(called, ast.Attribute) else None
+                name = called.id if isinstance(called, ast.Name) else name
+                if name in {"import_module", "__import__"} and node.args:
+                    argument = node.args[0]
+                    if isinstance(argument, ast.Constant):
+                        yield str(argument.value), node.lineno
+
+    def named(
+        self, source: Source, base: str | None, names: list[str]
+    ) -> Iterator[str]:
+        """Give the modules of `from base import names`, or of `import names`."""
+        if base is None:
+            yield from names
+            return
+        module = absolute(source, base)
+        for name in names:
+            inner = f"{module}.{name}"
+            # `from fastgate import control` names a room, `... import __version__`
+            # what fastgate/__init__.py holds.
+            is_room = module == PACKAGE and name in ARROWS
+            yield inner if is_room or inner in self.modules else module
+
+    # -- text -------------------------------------------------------------------
+
+    def says_where_it_runs(self, source: Source) -> Iterator[Violation]:
+        if Path(source.path).suffix not in {".py", ".pyx"}:
+            return
+        opening = next(
+            (m["prose"] for m in TOKEN.finditer(source.text) if not m["comment"]), None
+        )
+        body = (opening or "").lstrip("rRbBuUfF").strip("\"'")
+        lines = "\n".join(line.strip() for line in body.splitlines())
+        if not PROCESSES.search(lines):
+            yield source.violation(
+                1,
+                "the module's docstring lacks"
+                " `Runs in: master | worker | steward | every process`",
+            )
+
+    def keeps_its_terms(self, source: Source) -> Iterator[Violation]:
+        lines = source.text.splitlines()
+        for match in TOKEN.finditer(source.text):
+            if match["string"] or match[0] in FOREIGN_NAMES:
+                continue
+            # The name itself, or each name in a comment or a docstring.
+            for name in re.finditer(r"[A-Za-z_]\w*", match[0]):
+                if name[0] in FOREIGN_NAMES:
+                    continue
+                line = source.line_at(match.start() + name.start())
+                allowed = ALLOW.search(lines[line - 1])
+                for word in WORD.findall(name[0]):
+                    wrong = self.wrong_word(word.lower())
+                    if wrong and not (allowed and wrong in allowed[1]):
+                        yield source.violation(
+                            line, f"'{wrong}' in {name[0]}: say {WRONG_WORDS[wrong]}"
+                        )
+
+    @staticmethod
+    def wrong_word(word: str) -> str | None:
+        """Return the entry of WRONG_WORDS that `word`, or its singular, is."""
+        for form in (word, word.removesuffix("s")):
+            if form in WRONG_WORDS:
+                return form
+        return None
+
+    def keeps_its_budget(self, source: Source) -> Iterator[Violation]:
+        limit = 2 * EXPECTED_LINES.get(source.path, OTHER_LINES)
+        count = len(source.text.splitlines())
+        if count > limit:
+            yield source.violation(
+                limit + 1, f"{count} lines, at most {limit}: split it"
+            )
+
+
+def main(arguments: list[str]) -> int:
+    """Check the checkout at arguments[0], or the one this file stands in."""
+    root = Path(arguments[0]) if arguments else Path(__file__).resolve().parent.parent
+    if not (root / "setup.py").is_file() or not (root / PACKAGE).is_dir():
+        print(f"check_house: {root} is no checkout of {PACKAGE}", file=sys.stderr)
+        return 2
+    violations = House(root).violations()
+    for violation in violations:
+        print(violation)
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,284 @@
+"""The command line.
+
+Runs in: master (the process that the user started, before it serves).
+
+Nothing heavy is imported here: `--help` must answer at once, so models, the
+master and the compiled core are imported by the command that needs them. No
+traceback reaches a user: `main` turns every exception into one line.
+"""
+
+# Imports stand in the commands that need them.
+# ruff: noqa: PLC0415
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from fastgate import __version__
+from fastgate.errors import ConfigError, FastgateError, UsageError, printable
+
+if TYPE_CHECKING:
+    import argparse
+
+    from fastgate.config.load import Loaded
+
+EXIT_GOOD = 0
+EXIT_INTERNAL = 3
+EXIT_INTERRUPTED = 130
+
+HELP = """\
+usage: fastgate COMMAND [flags]
+
+Reverse proxy, load balancer and API gateway in one program.
+
+commands:
+  run       serve, from a file (-c FILE), flags or both
+  check     test a configuration; binds and changes nothing
+  demo      serve on 127.0.0.1:8080 over two embedded upstreams
+  status    show workers, endpoints and listeners of a running gateway
+  version   show the versions of everything in the program
+
+  fastgate COMMAND --help shows its flags.
+
+quick start:
+  fastgate run --listen 127.0.0.1:8080 --upstream 127.0.0.1:9001,127.0.0.1:9002
+
+Every setting is a key of the file, a flag and a variable; a flag goes before a
+variable, a variable before the file. Sizes: 8k 16m 1g. Durations: 250ms 30s 5m 1h.
+Exit codes: 0 good, 1 bad configuration, 2 bad usage, 3 could not start.
+"""
+
+
+def _load(found: "argparse.Namespace") -> "Loaded":
+    from fastgate.config.flags import settings_given
+    from fastgate.config.load import load
+
+    loaded = load(found.config, settings_given(found))
+    for warning in loaded.warnings:
+        _complain(f"warning: {warning}")
+    return loaded
+
+
+def _print_config(loaded: "Loaded") -> int:
+    from fastgate.config.dump import render
+
+    print(render(loaded), end="")
+    return EXIT_GOOD
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from fastgate.config.flags import settings_parser
+
+    summary = "Serve, from a file, flags or both."
+    found = settings_parser("run", summary).read(arguments)
+    loaded = _load(found)
+    if found.print_config:
+        return _print_config(loaded)
+    master = importlib.import_module("fastgate.control.master")
+    return int(master.run(loaded.config))
+
+
+def _check(arguments: Sequence[str]) -> int:
+    from fastgate.config.flags import settings_parser
+
+    summary = "Test a configuration. Binds no address and changes nothing."
+    parser = settings_parser("check", summary)
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="print nothing when it is good"
+    )
+    found = parser.read(arguments)
+    loaded = _load(found)
+    if found.print_config:
+        return _print_config(loaded)
+    if not found.quiet:
+        subject = printable(loaded.subject)
+        print(f"fastgate: configuration {subject} test is successful")
+    return EXIT_GOOD
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    from fastgate.config.flags import add_settings, bare_parser, settings_given
+
+    summary = (
+        "Serve on 127.0.0.1:8080 over two embedded upstreams that name themselves."
+        " Flags change anything."
+    )
+    parser = bare_parser("demo", summary)
+    add_settings(parser)
+    found = parser.read(arguments)
+    demo = importlib.import_module("fastgate.control.demo")
+    return int(demo.run(settings_given(found)))
+
+
+def _status(arguments: Sequence[str]) -> int:
+    from fastgate.config.flags import add_config_flag, bare_parser
+    from fastgate.config.knobs import KNOBS
+
+    summary = "Show workers, endpoints and listeners of a running gateway."
+    parser = bare_parser("status", summary)
+    knob = KNOBS["admin_socket"]
+    parser.add_argument(
+        knob.flag,
+        metavar=knob.metavar,
+        default=os.environ.get(knob.variable) or None,
+        help=f"Unix socket of its admin interface [env: {knob.variable}]",
+    )
+    add_config_flag(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+    found = parser.read(arguments)
+    path = found.admin_socket
+    if path is None and found.config is not None:
+        from fastgate.config.load import load
+
+        path = load(found.config).config.gateway.admin_socket
+    if path is None:
+        raise UsageError(
+            f"which gateway? give {knob.flag} PATH, {knob.variable} or a file"
+            " (-c FILE) that sets admin_socket"
+        )
+    admin = importlib.import_module("fastgate.control.admin")
+    return int(admin.status_command(path, found.json))
+
+
+def _version(arguments: Sequence[str]) -> int:
+    from fastgate.config.flags import bare_parser
+
+    summary = "Show the versions of everything in the program."
+    bare_parser("version", summary).read(arguments)
+    for name, version in versions().items():
+        print(f"{name:12} {version}")
+    return EXIT_GOOD
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of the program and all that it stands on."""
+    import platform
+    import ssl
+    from importlib import metadata
+
+    found = {
+        "fastgate": __version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "openssl": ssl.OPENSSL_VERSION,
+    }
+    for package in ("uvloop", "httptools", "pydantic"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    try:
+        core = importlib.import_module("fastgate._core")
+    except ImportError as error:
+        found["core"] = f"not usable: {error}"
+    else:
+        found.update(core.native_versions())
+    return found
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "run": _run,
+    "check": _check,
+    "demo": _demo,
+    "status": _status,
+    "version": _version,
+}
+
+
+def dispatch(arguments: Sequence[str]) -> int:
+    """Run the command that `arguments` names; returns the exit code.
+
+    Raises whatever the command raises.
+    """
+    if not arguments:
+        raise UsageError("no command given\nsee 'fastgate --help'")
+    command, *rest = arguments
+    if command in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return EXIT_GOOD
+    if command in ("-v", "-V", "--version"):
+        print(f"fastgate/{__version__}")
+        return EXIT_GOOD
+    if command in COMMANDS:
+        return COMMANDS[command](rest)
+    from fastgate.config.flags import refuse_flag_first
+    from fastgate.config.units import nearest, show
+
+    if command.startswith("-"):
+        refuse_flag_first(command)
+    meant = nearest(command, list(COMMANDS))
+    hint = f"; did you mean '{meant}'?" if meant else ""
+    raise UsageError(f"unknown command {show(command)}{hint}\nsee 'fastgate --help'")
+
+
+def _complain(message: str) -> None:
+    """Print each line of `message` on stderr behind the program's name."""
+    lines = [line for line in message.splitlines() if line.strip()]
+    # stderr may be closed, or a pipe whose reader has left: nobody to tell.
+    try:
+        for line in lines or [""]:
+            print(f"fastgate: {printable(line)}", file=sys.stderr)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        _discard(2)
+
+
+def _report_config(error: ConfigError) -> int:
+    _complain(str(error))
+    if error.subject:
+        _complain(f"configuration {printable(error.subject)} test failed")
+    is_usage = all(
+        problem.file.startswith("--") or problem.file == "command line"
+        for problem in error.problems
+    )
+    return UsageError.exit_code if is_usage else error.exit_code
+
+
+def _discard(descriptor: int) -> None:
+    """Send what is still buffered nowhere, so that exit stays silent."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    except OSError:
+        pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run fastgate; returns the exit code. Only SystemExit passes through."""
+    try:
+        code = dispatch(sys.argv[1:] if arguments is None else arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except ConfigError as error:
+        return _report_config(error)
+    except FastgateError as error:
+        _complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has seen enough, as in `fastgate --help | head`.
+        _discard(1)
+        return EXIT_GOOD
+    except Exception as error:
+        return _report_internal(error)
+    return code
+
+
+def _report_internal(error: Exception) -> int:
+    if os.environ.get("FASTGATE_TRACEBACK") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    text = " ".join(str(error).split())
+    _complain(
+        f"internal error: {type(error).__name__}: {text}; run with"
+        " FASTGATE_TRACEBACK=1 for the traceback"
+    )
+    if isinstance(error, OSError):
+        _discard(1)
+    return EXIT_INTERNAL

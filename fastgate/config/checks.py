@@ -1,0 +1,159 @@
+"""Checks of the texts in a configuration: names, hosts, paths, headers.
+
+Runs in: every process (imported only where configuration is read).
+
+Each function takes what was written, gives what the model holds, and raises
+through `fault`, which carries a suggestion to whoever reports it.
+"""
+
+import re
+
+from pydantic_core import PydanticCustomError
+
+from fastgate.config.address import is_host_name, parse_address
+from fastgate.config.units import BadValueError, nearest, show
+
+# RFC 9110 section 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+# unreserved, sub-delims, ":" and "@" of RFC 3986, "/" and percent escapes.
+_PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
+
+# The gateway frames messages and manages connections itself (RFC 9110 7.6.1,
+# RFC 9112 6): a rule that touched these could split or smuggle a request.
+FRAMING_HEADERS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+def fault(message: str, suggestion: str | None = None) -> PydanticCustomError:
+    """Make the error of a validator, with what was probably meant."""
+    # The text goes through the context, as a template would read its braces.
+    context = {"text": message, "suggestion": suggestion or ""}
+    return PydanticCustomError("fastgate", "{text}", context)
+
+
+def check_hash_key(text: str) -> str:
+    """Take client, path, header:NAME or cookie:NAME."""
+    kind, colon, name = text.strip().partition(":")
+    kind = kind.lower()
+    if kind in ("client", "path") and not colon:
+        return kind
+    if kind in ("header", "cookie") and _TOKEN.fullmatch(name):
+        return f"{kind}:{name.lower() if kind == 'header' else name}"
+    meant = nearest(kind, ["client", "path", "header", "cookie"])
+    if meant in ("header", "cookie"):
+        suggestion = f"{meant}:{name}" if _TOKEN.fullmatch(name) else None
+    else:
+        suggestion = meant
+    raise fault(
+        f"{show(text)} is not client, path, header:NAME or cookie:NAME", suggestion
+    )
+
+
+def check_route_host(text: str) -> str:
+    """Take a host to match: exact, or with `*` as its first label."""
+    host = text.strip().lower().rstrip(".")
+    plain = host.removeprefix("*.")
+    if plain.startswith("[") and plain == host:
+        try:
+            parse_address(f"{plain}:1", listening=False)
+        except BadValueError:
+            raise fault(f"{show(text)} is not a host") from None
+        return host
+    if ":" in plain:
+        raise fault(f"{show(text)}: a host to match has no port", plain.split(":")[0])
+    if "*" in plain:
+        raise fault(f"{show(text)}: a wildcard is the first label alone: *.example.com")
+    if not is_host_name(plain):
+        raise fault(f"{show(text)} is not a host")
+    return host
+
+
+def check_path(text: str) -> str:
+    """Take a path to match, absolute and in its resolved form."""
+    if not text.startswith("/"):
+        raise fault(f"{show(text)} does not start with '/'", "/" + text)
+    if "?" in text or "#" in text:
+        raise fault(f"{show(text)}: a path to match ends before '?' and '#'")
+    if not _PATH.fullmatch(text) or len(text) > 4096:
+        raise fault(f"{show(text)} is not a path: other characters are percent-encoded")
+    if any(segment in (".", "..") for segment in text.split("/")):
+        raise fault(f"{show(text)} could never match: '.' and '..' are resolved before")
+    return text
+
+
+def check_header_name(name: object) -> str:
+    """Take a field name that rules may touch."""
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        raise fault(f"{show(name)} is not a header name (RFC 9110 5.6.2)")
+    if name.lower() in FRAMING_HEADERS:
+        hint = ": use the route's host" if name.lower() == "host" else ""
+        raise fault(f"{show(name)} frames the message: no rule may touch it{hint}")
+    return name
+
+
+def check_header_value(name: str, value: object) -> str:
+    """Take a field value that cannot end its line."""
+    if not isinstance(value, str):
+        raise fault(f"the value of {show(name)} is not a text")
+    # C0, DEL and C1: a line end would split the message.
+    if any((ord(c) < 0x20 and c != "\t") or 0x7F <= ord(c) < 0xA0 for c in value):
+        raise fault(f"the value of {show(name)} holds a control character")
+    if len(value.encode("utf-8", "replace")) > 8192:
+        raise fault(f"the value of {show(name)} is longer than 8192 bytes")
+    if value != value.strip(" \t"):
+        raise fault(
+            f"the value of {show(name)} begins or ends with white space", value.strip()
+        )
+    return value
+
+
+def check_header_table(raw: object) -> object:
+    """Take a table of field names and values, each name once."""
+    if not isinstance(raw, dict):
+        raise fault(f"{show(raw)} is not a table of names and values")
+    seen: dict[str, str] = {}
+    for name, value in raw.items():
+        check_header_value(check_header_name(name), value)
+        earlier = seen.setdefault(name.lower(), name)
+        if earlier != name:
+            raise fault(f"{show(name)} and {show(earlier)} are the same header")
+    return raw
+
+
+def check_upstream_host(text: str) -> str:
+    """Take keep, upstream or a literal host, with or without port."""
+    host = text.strip()
+    if host in ("keep", "upstream"):
+        return host
+    try:
+        # A port is allowed but not needed.
+        parse_address(
+            host if ":" in host.rpartition("]")[2] else f"{host}:1", listening=False
+        )
+    except BadValueError:
+        raise fault(
+            f"{show(text)} is not keep, upstream or a host",
+            nearest(host, ["keep", "upstream"]),
+        ) from None
+    return host.lower()
+
+
+def check_name(name: object) -> str:
+    """Take the name of a listener, upstream or route."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise fault(
+            f"{show(name)} is not a name: letters, digits, '-', '_', '.', at most 64"
+        )
+    return name

@@ -1,0 +1,72 @@
+"""What this machine allows: CPUs and open files, for the `auto` values.
+
+Runs in: every process.
+"""
+
+import os
+import resource
+from pathlib import Path
+
+# A process of the gateway needs descriptors beside its connections: listening
+# sockets, epoll, timerfd, logs, the channel to the master.
+RESERVED_FILES = 64
+
+# Where no limit is set at all, enough for half a million connections.
+_FILES_WITHOUT_LIMIT = 1 << 20
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")) -> int:
+    """Give the CPUs that the cgroup's quota allows, rounded up; 0 = no quota.
+
+    Reads version 2 (`cpu.max`, the least of the group and its ancestors) and
+    version 1 (`cpu.cfs_quota_us`).
+    """
+    quotas: list[float] = []
+    for line in _read(proc / "self/cgroup").splitlines():
+        if line.startswith("0::"):
+            group = root / line[3:].strip().lstrip("/")
+            while True:
+                words = _read(group / "cpu.max").split()
+                if len(words) == 2 and words[0].isdigit():
+                    quotas.append(int(words[0]) / int(words[1]))
+                if group == root or root not in group.parents:
+                    break
+                group = group.parent
+    for controller in ("cpu", "cpu,cpuacct"):
+        quota = _read(root / controller / "cpu.cfs_quota_us").strip()
+        period = _read(root / controller / "cpu.cfs_period_us").strip()
+        if quota.isdigit() and period.isdigit() and int(period):
+            quotas.append(int(quota) / int(period))
+    return max(1, -int(-min(quotas) // 1)) if quotas else 0
+
+
+def affinity_cpus() -> int:
+    """Give the number of CPUs this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def usable_cpus() -> int:
+    """Give the CPUs worth one worker each: affinity, bounded by the quota."""
+    quota = cgroup_cpus()
+    return min(affinity_cpus(), quota) if quota else affinity_cpus()
+
+
+def hard_nofile() -> int:
+    """Give the hard limit of open files."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _FILES_WITHOUT_LIMIT if hard == resource.RLIM_INFINITY else hard
+
+
+def connections_for(nofile: int) -> int:
+    """Give the client connections that `nofile` open files can serve.
+
+    Each may hold a second descriptor, toward its endpoint.
+    """
+    return max(1, (nofile - RESERVED_FILES) // 2)

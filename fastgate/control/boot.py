@@ -1,0 +1,152 @@
+"""Everything that the master prepares once, and its children inherit.
+
+Runs in: master.
+"""
+
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fastgate._core import Plan, Region
+from fastgate.control.logs import ErrorLog, Log, open_access_log, open_log, reason
+from fastgate.control.pidfile import PidFile
+from fastgate.control.plan import PlanValues, make_plan
+from fastgate.control.privileges import Identity, find_identity, raise_open_files
+from fastgate.control.sockets import BoundListener, bind_admin, bind_listeners
+from fastgate.errors import StartError
+
+if TYPE_CHECKING:
+    import socket
+
+    from fastgate.config.model import Config
+
+
+@dataclass
+class Estate:
+    """What the master holds. Its children inherit it by fork.
+
+    access_log_fd   -1 when there is none
+    started_s       CLOCK_MONOTONIC
+    cpus            those the master may run on, for `pin`
+    """
+
+    config: "Config"
+    log: ErrorLog
+    access_log_fd: int
+    identity: Identity
+    listeners: list[BoundListener]
+    admin: "socket.socket | None"
+    values: PlanValues
+    plan: Plan
+    region: Region
+    pid_file: PidFile | None
+    generation: int = 1
+    started_s: float = field(default_factory=time.monotonic)
+    cpus: list[int] = field(default_factory=lambda: sorted(os.sched_getaffinity(0)))
+
+    def close_listeners(self) -> None:
+        for listener in self.listeners:
+            listener.close()
+
+    def reopen_logs(self) -> tuple[int, int]:
+        """Open both logs afresh and write to them from now on.
+
+        returns  (access, error) descriptors to hand on; -1 where a log is off, or
+                 cannot be opened: then the old one goes on, and a line says why
+        """
+        gateway = self.config.gateway
+        access, error = self.access_log_fd, -1
+        if access >= 0:
+            access = self._reopen(gateway.access_log)
+            if access >= 0:
+                os.dup2(access, self.access_log_fd, inheritable=False)
+                os.close(access)
+                access = self.access_log_fd
+        fresh = self._reopen(gateway.error_log)
+        if fresh >= 0:
+            self.log.replace(fresh)
+            error = self.log.fd
+        return access, error
+
+    def _reopen(self, target: str) -> int:
+        try:
+            return open_log(target)
+        except OSError as error:
+            self.log.alert(f"cannot reopen {target}: {reason(error)}")
+            return -1
+
+
+def prepare(config: "Config", at_exit: ExitStack) -> Estate:
+    """Do all that can fail, in order: limits, names, logs, sockets, memory, pid file.
+
+    at_exit  what undoes it, last first
+    Raises StartError; what was done until then is undone by `at_exit`.
+    """
+    gateway = config.gateway
+    log = ErrorLog(gateway.error_log, gateway.log_level)
+    at_exit.callback(log.close)
+    raise_open_files(gateway.nofile, log)
+    identity = find_identity(gateway.user, gateway.group)
+    if os.geteuid() == 0 and identity.uid is None:
+        log.warning("workers run as root: set user")
+    access_log_fd = open_access_log(gateway.access_log)
+    if access_log_fd >= 0:
+        at_exit.callback(os.close, access_log_fd)
+    listeners = bind_listeners(gateway, config.listeners)
+    for listener in listeners:
+        at_exit.callback(listener.unlink)
+        at_exit.callback(listener.close)
+    admin = None
+    if gateway.admin_socket is not None:
+        admin, admin_file = bind_admin(gateway.admin_socket)
+        at_exit.callback(admin_file.unlink)
+        at_exit.callback(admin.close)
+    values = make_plan(config, listeners, log)
+    region, plan = _make_core(gateway.workers, values)
+    pid_file = None
+    if gateway.pid_file is not None:
+        pid_file = PidFile(gateway.pid_file)
+        at_exit.callback(pid_file.release)
+    _announce(listeners, log)
+    return Estate(
+        config=config,
+        log=log,
+        access_log_fd=access_log_fd,
+        identity=identity,
+        listeners=listeners,
+        admin=admin,
+        values=values,
+        plan=plan,
+        region=region,
+        pid_file=pid_file,
+    )
+
+
+def _make_core(workers: int, values: PlanValues) -> tuple[Region, Plan]:
+    """Make the shared memory and the plan. Raises StartError past their limits."""
+    try:
+        region = Region.create(workers, len(values.endpoints))
+        plan = Plan(
+            gateway=values.gateway,
+            listeners=values.listeners,
+            upstreams=values.upstreams,
+            routes=values.routes,
+        )
+    except OSError as error:
+        raise StartError(f"cannot make shared memory: {reason(error)}") from None
+    except (ValueError, IndexError) as error:
+        raise StartError(str(error)) from None
+    for endpoint in values.endpoints:
+        region.set_endpoint(
+            endpoint["index"],
+            state="up" if endpoint["up"] else "down",
+            weight=endpoint["weight"],
+        )
+    return region, plan
+
+
+def _announce(listeners: list[BoundListener], log: Log) -> None:
+    for listener in listeners:
+        log.info(f"listening on {listener.url} (listener {listener.name})")

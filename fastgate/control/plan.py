@@ -1,0 +1,183 @@
+"""The one place where names become indexes: Config to what `_core.Plan` takes.
+
+Runs in: master.
+
+Host names of endpoints are resolved here, once. One that cannot be resolved is
+a down endpoint and a line in the error log, not a failure to start.
+"""
+
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastgate.config.address import Address, parse_address
+from fastgate.control.logs import Log
+
+if TYPE_CHECKING:
+    from fastgate.config.model import Config, Gateway, HeaderRules, Route, Upstream
+    from fastgate.control.sockets import BoundListener
+
+# Settings of the gateway that an upstream may override.
+UPSTREAM_SETTINGS = (
+    "connect_timeout",
+    "upstream_timeout",
+    "between_timeout",
+    "tunnel_timeout",
+    "deadline",
+    "retries",
+    "retry_budget",
+    "upstream_pool",
+    "upstream_idle",
+    "upstream_max",
+    "queue",
+    "queue_timeout",
+    "eject_failures",
+    "eject_for",
+)
+
+
+class _Defaults:
+    """Settings that the configuration may not have, ms."""
+
+    # A WebSocket may be silent for long; HAProxy's usual `timeout tunnel`.
+    tunnel_timeout = 3_600_000
+
+
+_FAMILIES = {socket.AF_INET: "inet", socket.AF_INET6: "inet6"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanValues:
+    """The arguments of `_core.Plan`, plain values throughout."""
+
+    gateway: dict[str, Any]
+    listeners: list[dict[str, Any]]
+    upstreams: list[dict[str, Any]]
+    routes: list[dict[str, Any]]
+
+    @property
+    def endpoints(self) -> list[dict[str, Any]]:
+        """Every endpoint, in the order of its `index`."""
+        return [e for upstream in self.upstreams for e in upstream["endpoints"]]
+
+
+def make_plan(
+    config: "Config", bound: "Iterable[BoundListener]", log: Log
+) -> PlanValues:
+    """Turn a configuration and what was bound for it into plain values."""
+    upstreams: list[dict[str, Any]] = []
+    first = 0
+    for name, upstream in config.upstreams.items():
+        upstreams.append(_upstream(name, upstream, config.gateway, first, log))
+        first += len(upstream.endpoints)
+    upstream_indexes = {name: index for index, name in enumerate(config.upstreams)}
+    return PlanValues(
+        gateway=_gateway(config.gateway),
+        listeners=[dict(listener.describe()) for listener in bound],
+        upstreams=upstreams,
+        routes=[_route(r, config, upstream_indexes[r.upstream]) for r in config.routes],
+    )
+
+
+def _gateway(gateway: "Gateway") -> dict[str, Any]:
+    values = gateway.model_dump()
+    values["eject_failures"] = gateway.eject_failures
+    values["eject_for"] = gateway.eject_for
+    values["trusted_proxies"] = list(gateway.trusted_proxies)
+    return values
+
+
+def _upstream(
+    name: str, upstream: "Upstream", gateway: "Gateway", first: int, log: Log
+) -> dict[str, Any]:
+    endpoints: list[dict[str, Any]] = []
+    for index, endpoint in enumerate(upstream.endpoints, first):
+        family, host, port, is_up = _resolve(name, endpoint.address, log)
+        endpoints.append(
+            {
+                "index": index,
+                "address": endpoint.address,
+                "family": family,
+                "host": host,
+                "port": port,
+                "weight": endpoint.weight,
+                "up": is_up,
+            }
+        )
+    return {
+        "name": name,
+        "balance": upstream.balance,
+        "hash_key": upstream.hash_key,
+        "hash_bound": upstream.hash_bound,
+        "first_endpoint": first,
+        "endpoints": endpoints,
+        **{
+            key: _inherited(key, upstream, gateway, _Defaults)
+            for key in UPSTREAM_SETTINGS
+        },
+    }
+
+
+def _resolve(upstream: str, text: str, log: Log) -> tuple[str, str | None, int, bool]:
+    """Give family, literal or path (None: unknown), port, and whether it is up."""
+    address = parse_address(text, listening=False)
+    if address.path is not None:
+        return "unix", address.path, 0, True
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        log.alert(
+            f"upstream {upstream}: cannot resolve {address.host}: {why};"
+            f" endpoint {text} is down"
+        )
+        return "inet", None, address.port, False
+    # A service started on "localhost" listens on IPv4 more often than on ::1.
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+    family, _, _, _, place = found[0]
+    return _FAMILIES[family], str(place[0]), address.port, True
+
+
+def _route(route: "Route", config: "Config", upstream_index: int) -> dict[str, Any]:
+    upstream = config.upstreams[route.upstream]
+    match = route.match
+    is_exact = match.path is not None
+    return {
+        "name": route.name,
+        "host": match.host,
+        "kind": "exact" if is_exact else "prefix",
+        "path": (match.path if is_exact else match.path_prefix) or "/",
+        "upstream": upstream_index,
+        "set_host": _set_host(route.host, upstream.endpoints[0].address),
+        "request_rules": _rules(route.request_headers),
+        "response_rules": _rules(route.response_headers),
+        "max_body": _inherited("max_body", route, config.gateway),
+        "deadline": _inherited("deadline", route, upstream, config.gateway),
+    }
+
+
+def _set_host(host: str, first_endpoint: str) -> str | None:
+    """Give the Host sent upstream; None keeps the client's."""
+    if host == "keep":
+        return None
+    if host != "upstream":
+        return host
+    address: Address = parse_address(first_endpoint, listening=False)
+    # A path is no host (RFC 9110 7.2); `localhost` is what curl sends too.
+    return "localhost" if address.is_unix else str(address)
+
+
+def _rules(rules: "HeaderRules") -> list[tuple[str, str, str]]:
+    """Give (op, name, value) in the order in which they are carried out."""
+    return [
+        *(("remove", name, "") for name in rules.remove),
+        *(("set", name, value) for name, value in rules.set.items()),
+        *(("add", name, value) for name, value in rules.add.items()),
+    ]
+
+
+def _inherited(key: str, *layers: object) -> Any:
+    """Give a setting from the first layer that has it, most specific first."""
+    values = (getattr(layer, key, None) for layer in layers)
+    return next(value for value in values if value is not None)

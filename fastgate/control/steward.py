@@ -1,0 +1,144 @@
+"""The steward: answers questions about the gateway on its admin socket.
+
+Runs in: steward.
+
+It only reads shared memory, so it may crash, or be slow, and no request is lost.
+This module is imported after the fork alone: it brings aiohttp, which workers and
+master must not carry.
+"""
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+from aiohttp import web
+
+from fastgate import __version__
+from fastgate.control.channel import (
+    BadMessageError,
+    Channel,
+    ChannelClosedError,
+    Kind,
+    Logs,
+    Message,
+)
+
+if TYPE_CHECKING:
+    import socket
+
+    from fastgate._core import Region
+    from fastgate.control.logs import ErrorLog
+    from fastgate.control.plan import PlanValues
+
+# Of a worker's row: what counts only up, and so can be summed over the workers.
+TOTALS = (
+    "accepted",
+    "refused",
+    "requests",
+    "bytes_in",
+    "bytes_out",
+    "faults",
+    "retries",
+    "log_lines_dropped",
+)
+GAUGES = ("connections", "exchanges", "upstream_connections")
+
+
+class Steward:
+    """Serves the admin socket until the master says stop, or is gone."""
+
+    def __init__(
+        self,
+        region: "Region",
+        values: "PlanValues",
+        channel: Channel,
+        log: "ErrorLog",
+        *,
+        workers: int,
+        started_s: float,
+    ) -> None:
+        """Take what the fork left; `started_s` is the gateway's, CLOCK_MONOTONIC."""
+        self._region = region
+        self._values = values
+        self._channel = channel
+        self._log = log
+        self._workers = workers
+        self._started_s = started_s
+
+    def run(self, admin: "socket.socket") -> None:
+        """Serve to the end on a listening Unix socket."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve(admin))
+
+    def status(self) -> dict[str, Any]:
+        """Give what `fastgate status` shows; counts are over all workers."""
+        workers = [
+            {"slot": slot, **self._region.worker(slot)} for slot in range(self._workers)
+        ]
+        summed = (*GAUGES, *TOTALS)
+        return {
+            "version": __version__,
+            "uptime_s": round(time.monotonic() - self._started_s, 3),
+            "workers": workers,
+            "upstreams": {
+                upstream["name"]: {
+                    "balance": upstream["balance"],
+                    "endpoints": [self._endpoint(e) for e in upstream["endpoints"]],
+                }
+                for upstream in self._values.upstreams
+            },
+            "listeners": self._values.listeners,
+            "totals": {key: sum(w.get(key, 0) for w in workers) for key in summed},
+        }
+
+    def _endpoint(self, endpoint: dict[str, Any]) -> dict[str, Any]:
+        slot = self._region.endpoint(endpoint["index"])
+        is_skipped = slot["state"] == "up" and slot["skipped_ms"] > 0
+        return {
+            "address": endpoint["address"],
+            "state": "skipped" if is_skipped else slot["state"],
+            "weight": slot["weight"],
+            "in_flight": slot["in_flight"],
+            "total": slot["total"],
+            "failures": slot["failures"],
+            "connects": slot["connects"],
+            "latency_ms": slot["latency_us"] / 1000,
+        }
+
+    async def _serve(self, admin: "socket.socket") -> None:
+        loop = asyncio.get_running_loop()
+        left: asyncio.Future[None] = loop.create_future()
+        runner = web.ServerRunner(web.Server(self._answer, access_log=None))
+        await runner.setup()
+        assert runner.server is not None  # setup made it
+        # aiohttp's own site would bind the path anew; the master has bound it.
+        server = await loop.create_unix_server(runner.server, sock=admin)
+        loop.add_reader(self._channel.fileno(), self._hear, left)
+        self._channel.send(Message(Kind.READY))
+        await left
+        server.close()
+        await runner.cleanup()
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        if request.path == "/status" and request.method in ("GET", "HEAD"):
+            text = json.dumps(self.status())
+            return web.Response(text=text, content_type="application/json")
+        if request.path == "/healthz" and request.method in ("GET", "HEAD"):
+            return web.Response(text="ok\n")
+        return web.Response(status=404, text="not found\n")
+
+    def _hear(self, left: "asyncio.Future[None]") -> None:
+        try:
+            received = self._channel.receive_with_logs()
+        except (ChannelClosedError, BadMessageError):
+            received = Message(Kind.STOP), []
+        if received is None:
+            return
+        message, fds = received
+        if message.kind is Kind.LOGS and Logs.ERROR in message.logs:
+            self._log.replace(fds.pop())
+        elif message.kind is Kind.STOP:
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            left.set_result(None)

@@ -1,0 +1,626 @@
+"""Connections of clients, and the requests that come over them. Runs in: worker.
+
+    IDLE --a byte--> HEAD --a head--> BUSY --the exchange ends--> IDLE
+      \\                                 |
+       `--- a whole head in one read ---'     LINGER: our FIN is out, what the
+                                              client still sends is discarded
+
+One request at a time: what a client sends ahead stays in `input`, or in the
+kernel, until the exchange that is on has ended. So answers keep the order of the
+requests, and a client that pipelines owns no more memory than one that does not.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy, memset
+
+from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
+from fastgate.dataplane.conn cimport (
+    BODY_CHUNKED,
+    BODY_COUNTED,
+    BODY_NONE,
+    BODY_RAW,
+    KIND_DOWNSTREAM,
+    PEER_TEXT,
+    PHASE_BUSY,
+    PHASE_HEAD,
+    PHASE_IDLE,
+    PHASE_LINGER,
+    READS_PER_TURN,
+    STEP_TUNNEL,
+    Conn,
+    Downstream,
+    Exchange,
+    SideOps,
+    Worker,
+    conn_close,
+    conn_end,
+    conn_flush,
+    conn_open,
+    conn_push,
+    conn_queue,
+    conn_recv,
+    conn_stage,
+    conn_staged,
+    conn_write,
+    conn_write_chunk,
+    takes_body,
+)
+from fastgate.dataplane.faults cimport (
+    FAULT_BAD_CHUNK,
+    FAULT_BODY_TIMEOUT,
+    FAULT_BODY_TOO_SLOW,
+    FAULT_CLIENT_ABORT,
+    FAULT_DEADLINE,
+    FAULT_HEADER_TIMEOUT,
+    FAULT_INTERNAL,
+    FAULT_NONE,
+    FAULT_PARTIAL,
+    FAULT_SEND_TIMEOUT,
+)
+from fastgate.dataplane.limits cimport is_trusted
+from fastgate.dataplane.memory cimport (
+    Bytes,
+    bytes_append,
+    bytes_drop,
+    bytes_len,
+    bytes_reserve,
+    slab_give,
+    slab_take,
+    timer_idle,
+    timer_set,
+)
+from fastgate.dataplane.rewrite cimport Framing, write_response
+from fastgate.dataplane.system cimport (
+    AF_INET,
+    AF_INET6,
+    EPOLLERR,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLOUT,
+    EPOLLRDHUP,
+    close,
+    inet_ntop,
+    sockaddr_in,
+    sockaddr_in6,
+    sockaddr_storage,
+)
+from fastgate.dataplane.wire cimport (
+    MAX_HEAD_BYTES, parse_head, parser_init, read_chunked,
+)
+
+cdef enum:
+    HEAD_READ_BYTES = 1024      # how much to read at a time behind a partial head
+    LINGER_MS = 1000            # how long, and how much, a client may go on
+    LINGER_BYTES = 65536        # sending after it has had our last word
+    RATE_WINDOW_MS = 10000      # over which the minimum rate must be kept
+    HEAD_ROOM = 69632           # a response head: the largest read, and our fields
+
+
+# --- opening and closing ---------------------------------------------------
+
+cdef Downstream *downstream_open(
+    Worker *w, int fd, int listener, const sockaddr_storage *peer
+) noexcept nogil:
+    """Take over an accepted socket. NULL: no memory, `fd` is closed."""
+    cdef Downstream *d = <Downstream *>slab_take(&w.downstreams)
+    if d is NULL:
+        close(fd)
+        return NULL
+    if conn_open(w, &d.conn, fd, KIND_DOWNSTREAM, False) < 0:
+        close(fd)
+        d.conn.fd = -1
+        slab_give(&w.downstreams, d)
+        return NULL
+    d.exchange = NULL
+    d.phase = PHASE_IDLE
+    d.close_after = 0
+    d.listener = listener
+    d.requests = 0
+    name_peer(w, d, peer)
+    parser_init(&d.conn.parser, False)
+    fg_bump32(&w.row.connections, 1)
+    # A client that says nothing has as long as one that is slow to say it.
+    d.read_deadline_ms = w.now_ms + w.gateway.header_timeout_ms
+    timer_set(&w.wheel, &d.conn.timer, d.read_deadline_ms)
+    return d
+
+
+cdef void name_peer(Worker *w, Downstream *d, const sockaddr_storage *peer) noexcept nogil:
+    """The peer's address as text, and whether it is a trusted proxy."""
+    cdef uint8_t address[16]
+    cdef const uint8_t *v4
+    cdef int at = 0
+    cdef int i
+    d.peer_is_v6 = 0
+    d.peer_trusted = 0
+    memset(address, 0, 16)
+    if peer.ss_family == AF_INET:
+        v4 = <const uint8_t *>&(<const sockaddr_in *>peer).sin_addr
+        for i in range(4):
+            if i:
+                d.peer[at] = b"."
+                at += 1
+            if v4[i] >= 100:
+                d.peer[at] = <char>(48 + v4[i] // 100)
+                at += 1
+            if v4[i] >= 10:
+                d.peer[at] = <char>(48 + v4[i] // 10 % 10)
+                at += 1
+            d.peer[at] = <char>(48 + v4[i] % 10)
+            at += 1
+        d.peer_len = <uint8_t>at
+        address[10] = 0xFF
+        address[11] = 0xFF
+        memcpy(address + 12, v4, 4)
+    elif peer.ss_family == AF_INET6:
+        memcpy(address, &(<const sockaddr_in6 *>peer).sin6_addr, 16)
+        inet_ntop(AF_INET6, address, d.peer, PEER_TEXT)
+        while at < PEER_TEXT and d.peer[at]:
+            at += 1
+        d.peer_len = <uint8_t>at
+        d.peer_is_v6 = 1
+    else:
+        memcpy(d.peer, b"unix:", 5)
+        d.peer_len = 5
+        return
+    if w.gateway.n_trusted:
+        d.peer_trusted = is_trusted(w.gateway.trusted, w.gateway.n_trusted, address)
+
+
+cdef void downstream_close(Worker *w, Downstream *d, bint reset) noexcept nogil:
+    """Close at once. Its exchange, if any, hears nothing of it."""
+    if d.exchange is not NULL:
+        d.exchange.client = NULL
+        d.exchange = NULL
+    conn_close(w, &d.conn, reset)
+    fg_bump32(&w.row.connections, -1)
+    slab_give(&w.downstreams, d)
+
+
+cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
+    """Its exchange has ended, all is sent: the next request, or the end."""
+    cdef Conn *c = &d.conn
+    cdef bint unread = (
+        c.body_kind != BODY_NONE or c.readable or bytes_len(&c.input) != 0
+    )
+    d.exchange = NULL
+    if c.broken:
+        downstream_close(w, d, False)
+        return
+    if d.close_after:
+        if unread and c.peer_ended != 2:
+            # Closing now would reset the connection, and the client might lose
+            # an answer that it has not read yet (RFC 9112 section 9.6).
+            start_linger(w, d)
+        else:
+            downstream_close(w, d, False)
+        return
+    d.phase = PHASE_IDLE
+    parser_init(&c.parser, False)
+    d.read_deadline_ms = w.now_ms + w.gateway.keepalive_ms
+    timer_set(&w.wheel, &c.timer, d.read_deadline_ms)
+    if unread:
+        conn_queue(w, c)
+
+
+cdef void start_linger(Worker *w, Downstream *d) noexcept nogil:
+    bytes_drop(&d.conn.input)
+    d.conn.fed = 0
+    d.phase = PHASE_LINGER
+    d.linger_left = LINGER_BYTES
+    d.read_deadline_ms = w.now_ms + LINGER_MS
+    conn_end(w, &d.conn)
+    downstream_rearm(w, d)
+    conn_queue(w, &d.conn)
+
+
+cdef void downstream_tunnel(Worker *w, Downstream *d) noexcept nogil:
+    """From here on its bytes are another protocol's."""
+    d.conn.body_kind = BODY_RAW
+    d.close_after = 1
+    d.read_deadline_ms = 0
+    conn_queue(w, &d.conn)
+
+
+cdef void downstream_drain(Worker *w, Downstream *d, int64_t grace_ms) noexcept nogil:
+    """Shutting down: an idle client may still have sent something. Wait a little
+    for that, answer it with Connection: close, and only then close.
+    """
+    if d.phase == PHASE_IDLE and d.exchange is NULL:
+        d.read_deadline_ms = w.now_ms + grace_ms
+        downstream_rearm(w, d)
+
+
+# --- timers ----------------------------------------------------------------
+
+cdef void downstream_rearm(Worker *w, Downstream *d) noexcept nogil:
+    """One timer, set to whichever of the deadlines in force comes first."""
+    cdef int64_t at = d.read_deadline_ms
+    cdef int64_t sent_by = d.conn.blocked_ms + w.gateway.send_timeout_ms
+    if d.conn.blocked_ms and (at == 0 or sent_by < at):
+        at = sent_by
+    if d.exchange is not NULL and d.exchange.deadline_ms and (
+        at == 0 or d.exchange.deadline_ms < at
+    ):
+        at = d.exchange.deadline_ms
+    if at:
+        timer_set(&w.wheel, &d.conn.timer, at)
+    else:
+        timer_idle(&d.conn.timer)
+
+
+cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
+    cdef Exchange *x = d.exchange
+    if x is not NULL and x.deadline_ms and w.now_ms >= x.deadline_ms:
+        w.events.client_fault(w, x, FAULT_DEADLINE)
+        return
+    if d.conn.blocked_ms and (
+        w.now_ms >= d.conn.blocked_ms + w.gateway.send_timeout_ms
+    ):
+        if x is not NULL:
+            w.events.client_fault(w, x, FAULT_SEND_TIMEOUT)
+        else:
+            downstream_close(w, d, True)
+        return
+    if d.read_deadline_ms == 0 or w.now_ms < d.read_deadline_ms:
+        downstream_rearm(w, d)
+        return
+    if d.phase == PHASE_HEAD:
+        w.events.request_refused(w, d, FAULT_HEADER_TIMEOUT)
+    elif d.phase == PHASE_BUSY:
+        body_deadline(w, d)
+    else:
+        downstream_close(w, d, False)
+
+
+cdef void body_deadline(Worker *w, Downstream *d) noexcept nogil:
+    """The body's idle time or rate window is over: judge, and open the next."""
+    cdef Exchange *x = d.exchange
+    cdef int64_t window = w.now_ms - x.rate_since_ms
+    if d.conn.body_kind == BODY_NONE:
+        d.read_deadline_ms = 0
+        downstream_rearm(w, d)
+        return
+    if not takes_body(w, x):
+        # It is us who do not read.
+        d.last_read_ms = w.now_ms
+        x.rate_since_ms = w.now_ms
+        x.rate_bytes = 0
+    elif w.now_ms - d.last_read_ms >= w.gateway.body_timeout_ms:
+        w.events.client_fault(w, x, FAULT_BODY_TIMEOUT)
+        return
+    elif w.gateway.min_rate and window >= RATE_WINDOW_MS:
+        if x.rate_bytes * 1000 < w.gateway.min_rate * window:
+            w.events.client_fault(w, x, FAULT_BODY_TOO_SLOW)
+            return
+        x.rate_since_ms = w.now_ms
+        x.rate_bytes = 0
+    expect_body(w, d)
+
+
+cdef void expect_body(Worker *w, Downstream *d) noexcept nogil:
+    """Set the time by which the body must have gone on."""
+    cdef int64_t at = d.last_read_ms + w.gateway.body_timeout_ms
+    cdef int64_t window = d.exchange.rate_since_ms + RATE_WINDOW_MS
+    d.read_deadline_ms = window if w.gateway.min_rate and window < at else at
+    downstream_rearm(w, d)
+
+
+# --- events ----------------------------------------------------------------
+
+cdef void downstream_event(Worker *w, Downstream *d, uint32_t events) noexcept nogil:
+    cdef Conn *c = &d.conn
+    cdef uint32_t generation = c.item.generation
+    if events & EPOLLRDHUP and not c.peer_ended:
+        c.peer_ended = 1
+    if events & (EPOLLIN | EPOLLRDHUP):
+        c.readable = 1
+    if events & EPOLLERR or (events & EPOLLHUP and not c.shut):
+        c.broken = 1
+    if events & EPOLLOUT and bytes_len(&c.output):
+        conn_flush(w, c)
+        downstream_rearm(w, d)
+        if d.exchange is not NULL and not is_full(w, d.exchange):
+            w.events.client_flushed(w, d.exchange)
+    if c.item.generation == generation and (c.readable or c.broken):
+        downstream_run(w, d)
+
+
+cdef void downstream_run(Worker *w, Downstream *d) noexcept nogil:
+    """Read and pass on while there is something and somebody takes it."""
+    cdef Conn *c = &d.conn
+    cdef uint32_t generation = c.item.generation
+    cdef int turns = 0
+    cdef Bytes held
+    cdef size_t n
+    while c.item.generation == generation:
+        if c.broken:
+            lost(w, d)
+            return
+        if d.phase == PHASE_LINGER:
+            if linger(w, d):
+                return
+        elif d.exchange is not NULL and (
+            c.body_kind == BODY_NONE or not takes_body(w, d.exchange)
+        ):
+            return
+        elif c.fed:
+            if not c.readable:
+                return
+            read_more_head(w, d)
+        elif bytes_len(&c.input):
+            held = c.input
+            c.input.data = NULL
+            c.input.at = c.input.end = c.input.size = 0
+            n = held.end - held.at
+            memcpy(w.scratch, held.data + held.at, n)
+            bytes_drop(&held)
+            feed(w, d, w.scratch, n)
+        elif c.readable:
+            n = <size_t>conn_recv(w, c, w.scratch, w.scratch_bytes)
+            if n:
+                fg_bump(&w.row.bytes_in, <int64_t>n)
+                feed(w, d, w.scratch, n)
+            elif c.peer_ended == 2:
+                ended(w, d)
+                return
+            elif not c.broken:
+                return
+        else:
+            return
+        turns += 1
+        if turns >= READS_PER_TURN and c.item.generation == generation:
+            conn_queue(w, c)
+            return
+
+
+cdef void lost(Worker *w, Downstream *d) noexcept nogil:
+    if d.exchange is not NULL:
+        w.events.client_fault(w, d.exchange, FAULT_CLIENT_ABORT)
+    else:
+        downstream_close(w, d, False)
+
+
+cdef void ended(Worker *w, Downstream *d) noexcept nogil:
+    """The client's FIN, with everything before it read."""
+    if d.exchange is NULL:
+        downstream_close(w, d, False)
+    elif d.conn.body_kind == BODY_RAW:
+        d.conn.body_kind = BODY_NONE
+        w.events.request_end(w, d.exchange)
+    else:
+        # A body cut short must never look whole (RFC 9112 section 8).
+        w.events.client_fault(w, d.exchange, FAULT_CLIENT_ABORT)
+
+
+cdef bint linger(Worker *w, Downstream *d) noexcept nogil:
+    """Discard what comes. True: nothing more to do now."""
+    cdef ssize_t n
+    if not d.conn.readable:
+        return True
+    n = conn_recv(w, &d.conn, w.scratch, w.scratch_bytes)
+    d.linger_left -= n
+    if d.conn.peer_ended == 2 or d.linger_left <= 0:
+        if bytes_len(&d.conn.output) == 0 or d.linger_left <= 0:
+            downstream_close(w, d, False)
+        return True
+    return False
+
+
+# --- reading ---------------------------------------------------------------
+
+cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
+    """Read behind a partial head, which waits in `input`."""
+    cdef Conn *c = &d.conn
+    cdef uint32_t generation = c.item.generation
+    cdef Bytes held
+    cdef ssize_t n
+    cdef size_t used = 0
+    cdef size_t rest
+    cdef int fault
+    if not bytes_reserve(&c.input, HEAD_READ_BYTES):
+        w.events.request_refused(w, d, FAULT_INTERNAL)
+        return
+    n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)
+    if n <= 0:
+        if c.peer_ended == 2:
+            ended(w, d)
+        return
+    fg_bump(&w.row.bytes_in, n)
+    c.input.end += <uint32_t>n
+    fault = parse_head(
+        &c.parser, &w.request, &w.gateway.head,
+        c.input.data + c.input.at, bytes_len(&c.input), c.fed, &used,
+    )
+    if fault == FAULT_PARTIAL:
+        c.fed = bytes_len(&c.input)
+        return
+    # The head borrows these bytes; whatever becomes of `d`, they stay until the
+    # end of this function.
+    held = c.input
+    c.input.data = NULL
+    c.input.at = c.input.end = c.input.size = 0
+    c.fed = 0
+    if fault:
+        w.events.request_refused(w, d, fault)
+    else:
+        head_complete(w, d)
+        rest = held.end - held.at - used
+        if rest and c.item.generation == generation:
+            memcpy(w.scratch, held.data + held.at + used, rest)
+            feed(w, d, w.scratch, rest)
+    bytes_drop(&held)
+
+
+cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
+    """at[0:n], in scratch: heads and bodies. Keeps what it cannot use yet."""
+    cdef Conn *c = &d.conn
+    cdef uint32_t generation = c.item.generation
+    cdef size_t used, body_at, body_len
+    cdef bint done
+    cdef int fault
+    while n and c.item.generation == generation:
+        if d.phase == PHASE_LINGER:
+            return
+        if d.exchange is NULL:
+            used = 0
+            fault = parse_head(
+                &c.parser, &w.request, &w.gateway.head, at, n, 0, &used
+            )
+            if fault == FAULT_PARTIAL:
+                keep_partial(w, d, at, n)
+                return
+            if fault:
+                w.events.request_refused(w, d, fault)
+                return
+            at += used
+            n -= used
+            head_complete(w, d)
+            continue
+        if c.body_kind == BODY_NONE or not takes_body(w, d.exchange):
+            if not bytes_append(&c.input, at, n):
+                w.events.client_fault(w, d.exchange, FAULT_INTERNAL)
+            return
+        d.last_read_ms = w.now_ms
+        if c.body_kind == BODY_RAW:
+            w.events.request_body(w, d.exchange, at, n)
+            return
+        if c.body_kind == BODY_COUNTED:
+            used = n if <int64_t>n < c.body_left else <size_t>c.body_left
+            c.body_left -= <int64_t>used
+            if c.body_left == 0:
+                c.body_kind = BODY_NONE
+            w.events.request_body(w, d.exchange, at, used)
+        else:
+            body_at = body_len = used = 0
+            done = False
+            fault = read_chunked(
+                &c.parser, at, n, &used, &body_at, &body_len, &done
+            )
+            if fault:
+                w.events.client_fault(w, d.exchange, fault)
+                return
+            if done:
+                c.body_kind = BODY_NONE
+            if body_len:
+                w.events.request_body(w, d.exchange, at + body_at, body_len)
+        at += used
+        n -= used
+        if c.item.generation != generation or d.exchange is NULL:
+            continue
+        if c.body_kind == BODY_NONE:
+            d.read_deadline_ms = 0
+            downstream_rearm(w, d)
+            w.events.request_end(w, d.exchange)
+
+
+cdef void keep_partial(Worker *w, Downstream *d, const char *at, size_t n) noexcept nogil:
+    if n > MAX_HEAD_BYTES or not bytes_append(&d.conn.input, at, n):
+        w.events.request_refused(w, d, FAULT_INTERNAL)
+        return
+    d.conn.fed = <uint32_t>n
+    if d.phase != PHASE_HEAD:
+        # The whole head must come within this; bytes do not prolong it.
+        d.phase = PHASE_HEAD
+        if d.requests or d.read_deadline_ms == 0:
+            d.read_deadline_ms = w.now_ms + w.gateway.header_timeout_ms
+        downstream_rearm(w, d)
+
+
+cdef void head_complete(Worker *w, Downstream *d) noexcept nogil:
+    """w.request is a whole head: an exchange begins."""
+    cdef Conn *c = &d.conn
+    cdef uint32_t generation = c.item.generation
+    d.phase = PHASE_BUSY
+    d.requests += 1
+    d.read_deadline_ms = 0
+    timer_idle(&c.timer)
+    if w.request.chunked:
+        c.body_kind = BODY_CHUNKED
+    elif w.request.content_length > 0:
+        c.body_kind = BODY_COUNTED
+        c.body_left = w.request.content_length
+    else:
+        c.body_kind = BODY_NONE
+    d.close_after = (
+        not w.request.keep_alive
+        or w.draining
+        or (
+            w.gateway.keepalive_requests != 0
+            and d.requests >= w.gateway.keepalive_requests
+        )
+    )
+    d.last_read_ms = w.now_ms
+    w.events.request_head(w, d)
+    if c.item.generation == generation and d.exchange is not NULL:
+        if c.body_kind != BODY_NONE:
+            expect_body(w, d)
+        elif d.exchange.deadline_ms:
+            downstream_rearm(w, d)
+
+
+# --- what the exchange asks of this side -----------------------------------
+
+cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogil:
+    """w.response, by the route's policy, framed as `framing` says."""
+    cdef Conn *c = &x.client.conn
+    cdef char *room = conn_stage(w, c, HEAD_ROOM)
+    cdef ssize_t n = write_response(
+        room, HEAD_ROOM, &w.response, &w.routes[x.route].response, framing
+    )
+    if n < 0:
+        return <int>-n
+    conn_staged(w, <size_t>n)
+    fg_bump(&w.row.bytes_out, n)
+    return FAULT_NONE
+
+
+cdef void send_body(Worker *w, Exchange *x, const char *data, size_t n) noexcept nogil:
+    cdef Downstream *d = x.client
+    if x.response_kind == BODY_CHUNKED:
+        conn_write_chunk(w, &d.conn, data, n)
+    else:
+        conn_write(w, &d.conn, data, n)
+    fg_bump(&w.row.bytes_out, <int64_t>n)
+
+
+cdef void send_end(Worker *w, Exchange *x) noexcept nogil:
+    cdef Downstream *d = x.client
+    if x.step == STEP_TUNNEL:
+        conn_end(w, &d.conn)
+        return
+    if x.response_kind == BODY_CHUNKED:
+        conn_write(w, &d.conn, b"0\r\n\r\n", 5)
+    if w.staged is &d.conn:
+        conn_push(w)
+
+
+cdef void reset(Worker *w, Exchange *x) noexcept nogil:
+    if x.client is not NULL:
+        downstream_close(w, x.client, True)
+
+
+cdef void resume(Worker *w, Exchange *x) noexcept nogil:
+    if x.client is not NULL:
+        conn_queue(w, &x.client.conn)
+
+
+cdef bint is_full(Worker *w, Exchange *x) noexcept nogil:
+    return (
+        x.client is not NULL
+        and bytes_len(&x.client.conn.output) >= w.gateway.high_water_bytes
+    )
+
+
+cdef SideOps SIDE
+SIDE.head = send_head
+SIDE.body = send_body
+SIDE.end = send_end
+SIDE.reset = reset
+SIDE.resume = resume
+SIDE.is_full = is_full
+
+
+cdef const SideOps *downstream_side() noexcept nogil:
+    return &SIDE

@@ -1,0 +1,33 @@
+"""The loop of one worker, and its door to Python.
+
+Runs in: worker.
+"""
+
+from libc.stdint cimport uint32_t
+
+from fastgate.dataplane.conn cimport Worker
+from fastgate.dataplane.memory cimport Timer
+from fastgate.dataplane.plan cimport Plan
+from fastgate.dataplane.slots cimport Region
+
+cdef struct Listening:          # one listening socket of this worker
+    Timer timer                 # accepting again after descriptors ran out
+    int fd                      # borrowed: the master's, inherited
+    int listener                # index into the plan
+    int is_accepting            # registered with epoll
+
+cdef class Engine:
+    cdef Worker *w
+    cdef Listening *listening
+    cdef int n_listening
+    cdef Region region          # kept alive: `w` borrows from both
+    cdef Plan plan
+
+    cdef int _make_tables(self, int slot) except -1
+    cdef void _free_tables(self) noexcept
+    cdef void _run(self) noexcept nogil
+    cdef void _run_queue(self) noexcept nogil
+    cdef void _timers(self) noexcept nogil
+    cdef void _accept(self, Listening *l, bint all_of_them) noexcept nogil
+    cdef int _watch(self, int index) noexcept nogil
+    cdef void _unwatch(self, Listening *l) noexcept nogil

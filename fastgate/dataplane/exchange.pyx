@@ -1,0 +1,852 @@
+"""One request and its response, from the head to the log line. Runs in: worker.
+
+The steps of an exchange, who keeps its time, and what a fault does to it:
+
+    step      waits for                  timer               a fault leads to
+    -------   ------------------------   -----------------   ------------------------
+    PICK      nothing: passes through    -                   reply
+    QUEUED    a connection to come free  queue_timeout       reply
+    CONNECT   the endpoint to accept     connect_timeout     another endpoint, or reply
+    FORWARD   the response head          upstream_timeout    replay, retry, or reply
+    RELAY     the response body          between_timeout     client is reset
+    TUNNEL    either side                tunnel_timeout      both are reset
+    DRAIN     the client to read it all  send_timeout        client is reset
+    DONE      nothing: is freed          -                   -
+
+    PICK -> CONNECT -> FORWARD -> RELAY -> (DRAIN) -> DONE
+      ^  \\-> FORWARD (pooled)  |  \\-> TUNNEL
+      |   \\-> QUEUED -> PICK   |
+      '---- replay / retry -----'
+
+`deadline` and the client's own times (body, rate, send) hold in every step.
+Every path ends in finish(), exactly once: it settles what is still leased, counts,
+writes the log line and gives the client connection back.
+
+A fault goes to one of two places: upstream_fault() decides whether to try again,
+abandon() ends the exchange by a reply or, when part of an answer is already
+out, by a reset, since a cut answer must not look whole (RFC 9112 section 8).
+
+When a request may be sent again:
+  - nothing of it was sent (no connection): always;
+  - a connection from the pool ended before a byte of the answer came: the usual
+    race with the endpoint's keep-alive. Once, on a new connection, if the method
+    is idempotent (RFC 9110 section 9.2.2) and no body byte was sent. Not counted;
+  - any other early end: the same condition, `retries` times, never to an endpoint
+    that was tried, and within the retry budget.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from fastgate.dataplane.accesslog cimport LOG_JSON
+from fastgate.dataplane.atomics cimport fg_bump, fg_bump32, fg_load, fg_load32, fg_store, fg_store32
+from fastgate.dataplane.balance cimport (
+    NO_ENDPOINT, POLICY_HASH, POLICY_IP_HASH, Choice, hash_bytes, pick,
+)
+from fastgate.dataplane.conn cimport (
+    BODY_CHUNKED,
+    BODY_COUNTED,
+    BODY_NONE,
+    BODY_RAW,
+    LIFE_BUSY,
+    LIFE_CONNECTING,
+    MAX_TRIES,
+    STEP_CONNECT,
+    STEP_DONE,
+    STEP_DRAIN,
+    STEP_FORWARD,
+    STEP_PICK,
+    STEP_QUEUED,
+    STEP_RELAY,
+    STEP_TUNNEL,
+    Downstream,
+    Exchange,
+    ExchangeEvents,
+    Upstream,
+    WaitQueue,
+    Worker,
+    conn_push,
+    conn_stage,
+    conn_staged,
+    takes_body,
+)
+from fastgate.dataplane.downstream cimport (
+    downstream_close,
+    downstream_next,
+    downstream_side,
+    downstream_tunnel,
+)
+from fastgate.dataplane.faults cimport (
+    FAULT_BAD_REQUEST,
+    FAULT_BODY_TOO_LARGE,
+    FAULT_CLIENT_ABORT,
+    FAULT_CONNECT,
+    FAULT_CONNECT_TIMEOUT,
+    FAULT_INTERNAL,
+    FAULT_NONE,
+    FAULT_NO_ENDPOINT,
+    FAULT_NO_ROUTE,
+    FAULT_OVERLOAD,
+    FAULT_QUEUE_FULL,
+    FAULT_QUEUE_TIMEOUT,
+    FAULT_SEND_TIMEOUT,
+    FAULT_UPSTREAM_BAD,
+    FAULT_UPSTREAM_RESET,
+    SIDE_CLIENT,
+    SIDE_UPSTREAM,
+    FaultInfo,
+    fault_info,
+)
+from fastgate.dataplane.limits cimport (
+    budget_note_request, budget_take, parse_address, random_next,
+)
+from fastgate.dataplane.memory cimport (
+    TIMER_EXCHANGE, bytes_append, bytes_drop, bytes_len, slab_give, slab_take, timer_cancel, timer_set,
+)
+from fastgate.dataplane.plan cimport (
+    KEY_CLIENT, KEY_COOKIE, KEY_HEADER, KEY_PATH, RoutePlan, UpstreamPlan,
+)
+from fastgate.dataplane.record cimport record_begin, record_end, record_id
+from fastgate.dataplane.rewrite cimport (
+    Framing, RequestFacts, client_address, write_reply, write_request,
+)
+from fastgate.dataplane.router cimport RouteQuery, route
+from fastgate.dataplane.slots cimport EndpointSlot, lease, settle
+from fastgate.dataplane.system cimport EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
+from fastgate.dataplane.upstream cimport (
+    upstream_bind, upstream_close, upstream_open, upstream_release, upstream_side,
+)
+from fastgate.dataplane.wire cimport (
+    H_COOKIE, H_X_REQUEST_ID, Field, Head, same_name,
+)
+
+cdef enum:
+    MAX_INTERIMS = 16           # responses with status 1xx before the final one
+    MAX_FULL = 64               # endpoints at their limit passed over in one pick
+    HEAD_KEPT_BYTES = 4096      # an exchange keeps a head buffer up to this size
+    REPLY_BYTES = 1024
+    KEY_SEED = 0x6B6579
+
+cdef const char *HEX = "0123456789abcdef"
+
+
+# --- beginning -------------------------------------------------------------
+
+cdef Exchange *start(Worker *w, Downstream *d) noexcept nogil:
+    """A fresh exchange for `d`, or NULL: no memory."""
+    cdef Exchange *x = <Exchange *>slab_take(&w.exchanges)
+    if x is NULL:
+        return NULL
+    x.client = d
+    x.upstream = NULL
+    x.client_ops = downstream_side()
+    x.upstream_ops = upstream_side()
+    x.queue_next = NULL
+    x.queue_prev = NULL
+    x.timer.owner = TIMER_EXCHANGE
+    x.step = STEP_PICK
+    x.fault = FAULT_NONE
+    x.is_head = 0
+    x.idempotent = 0
+    x.minor = 1
+    x.wants_tunnel = 0
+    x.request_kind = BODY_NONE
+    x.request_done = 0
+    x.body_sent = 0
+    x.replayed = 0
+    x.response_started = 0
+    x.response_kind = BODY_NONE
+    x.response_done = 0
+    x.interims = 0
+    x.n_tried = 0
+    x.retries = 0
+    x.status = 0
+    x.route = -1
+    x.group = -1
+    x.endpoint = -1
+    x.last_endpoint = -1
+    x.key = 0
+    x.deadline_ms = 0
+    x.started_us = w.now_us
+    x.forwarded_us = 0
+    x.head_us = -1
+    x.request_bytes = 0
+    x.response_bytes = 0
+    x.max_body_bytes = 0
+    x.head.at = 0
+    x.head.end = 0
+    memset(&x.stash, 0, sizeof(x.stash))
+    d.exchange = x
+    fg_bump(&w.row.requests, 1)
+    fg_bump32(&w.row.exchanges, 1)
+    return x
+
+
+cdef void request_refused(Worker *w, Downstream *d, int fault) noexcept nogil:
+    """What the client sent is not a request that may go on."""
+    cdef Exchange *x = start(w, d)
+    if x is NULL:
+        downstream_close(w, d, True)
+        return
+    record_begin_refused(w, x)
+    abandon(w, x, fault)
+
+
+cdef void record_begin_refused(Worker *w, Exchange *x) noexcept nogil:
+    """Of a head that was not understood, the log knows only whose it was."""
+    w.request.line_len = 0
+    w.request.host_len = 0
+    memset(w.request.field_of, 0xFF, sizeof(w.request.field_of))
+    w.request.n_fields = 0
+    record_begin(w, x, &w.request)
+
+
+cdef void request_head(Worker *w, Downstream *d) noexcept nogil:
+    """w.request is a whole, valid head: route it, write it, send it on."""
+    cdef Head *h = &w.request
+    cdef Exchange *x = start(w, d)
+    cdef RouteQuery query
+    cdef const RoutePlan *plan
+    cdef int fault
+    if x is NULL:
+        downstream_close(w, d, True)
+        return
+    x.is_head = h.method_len == 4 and h.method_name[0] == b"H"
+    x.idempotent = h.idempotent
+    x.minor = h.minor
+    x.wants_tunnel = h.upgrade
+    x.request_done = not h.has_body
+    if h.has_body:
+        x.request_kind = BODY_CHUNKED if h.chunked else BODY_COUNTED
+        x.rate_since_ms = w.now_ms
+        x.rate_bytes = 0
+    record_begin(w, x, h)
+
+    query.host = h.host
+    query.host_len = h.host_len
+    query.path = h.path
+    query.path_len = h.path_len
+    x.route = route(w.router, &query)
+    if x.route < 0:
+        abandon(w, x, FAULT_NO_ROUTE)
+        return
+    plan = &w.routes[x.route]
+    x.group = plan.upstream
+    x.max_body_bytes = plan.max_body_bytes
+    if plan.deadline_ms:
+        x.deadline_ms = w.now_ms + plan.deadline_ms
+    if x.max_body_bytes and h.content_length > x.max_body_bytes:
+        abandon(w, x, FAULT_BODY_TOO_LARGE)
+        return
+    x.key = balancing_key(w, x, h)
+    fault = write_head(w, x, h)
+    if fault:
+        abandon(w, x, fault)
+        return
+    budget_note_request(
+        &w.budgets[x.group], w.upstream_plans[x.group].retry_budget_percent
+    )
+    dispatch(w, x, NO_ENDPOINT)
+
+
+cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
+    """The request head as it goes upstream, kept for as long as it may be resent."""
+    cdef Downstream *d = x.client
+    cdef RequestFacts facts
+    cdef char id[33]
+    cdef ssize_t n
+    new_request_id(w, id)
+    facts.peer = d.peer
+    facts.peer_len = d.peer_len
+    facts.peer_is_v6 = d.peer_is_v6
+    facts.trusted = d.peer_trusted
+    facts.local_port = w.listeners[d.listener].port
+    facts.scheme = w.listeners[d.listener].scheme.at
+    facts.scheme_len = w.listeners[d.listener].scheme.len
+    facts.request_id = id
+    facts.tunnel = x.wants_tunnel
+    n = write_request(
+        w.outbox, w.outbox_bytes, h, &w.routes[x.route].request, &facts
+    )
+    if n < 0:
+        return <int>-n
+    if not bytes_append(&x.head, w.outbox, <size_t>n):
+        return FAULT_INTERNAL
+    if w.log.format == LOG_JSON:
+        if h.field_of[<int>H_X_REQUEST_ID] >= 0:
+            record_id(
+                x,
+                h.fields[h.field_of[<int>H_X_REQUEST_ID]].value,
+                h.fields[h.field_of[<int>H_X_REQUEST_ID]].value_len,
+            )
+        else:
+            record_id(x, id, 32)
+    return FAULT_NONE
+
+
+cdef void new_request_id(Worker *w, char *out) noexcept nogil:
+    """128 random bits as 32 hex digits, NUL-terminated."""
+    cdef uint64_t bits = 0
+    cdef int i
+    for i in range(32):
+        if i & 15 == 0:
+            bits = random_next(&w.random)
+        out[i] = HEX[bits & 15]
+        bits >>= 4
+    out[32] = 0
+
+
+cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogil:
+    """The hash that `hash` and `ip-hash` place a request by.
+
+    A request without the header or cookie is placed by its client's address.
+    """
+    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
+    cdef const Field *f
+    cdef const char *value
+    cdef size_t n
+    cdef int i
+    if plan.policy != POLICY_HASH and plan.policy != POLICY_IP_HASH:
+        return 0
+    if plan.key_kind == KEY_PATH:
+        return hash_bytes(h.path, h.path_len, KEY_SEED)
+    if plan.key_kind == KEY_HEADER:
+        for i in range(h.n_fields):
+            f = &h.fields[i]
+            if f.name_len == plan.key_name.len and same_name(
+                f.name, plan.key_name.at, f.name_len
+            ):
+                return hash_bytes(f.value, f.value_len, KEY_SEED)
+    elif plan.key_kind == KEY_COOKIE and h.field_of[<int>H_COOKIE] >= 0:
+        f = &h.fields[h.field_of[<int>H_COOKIE]]
+        value = cookie_value(
+            f.value, f.value_len, plan.key_name.at, plan.key_name.len, &n
+        )
+        if value is not NULL:
+            return hash_bytes(value, n, KEY_SEED)
+    return client_key(w, x.client, h)
+
+
+cdef uint64_t client_key(Worker *w, Downstream *d, const Head *h) noexcept nogil:
+    """Of an IPv6 client only the /64 counts: that is what one user has."""
+    cdef char text[64]
+    cdef uint8_t address[16]
+    cdef const char *at = d.peer
+    cdef size_t n = d.peer_len
+    if d.peer_trusted:
+        n = client_address(
+            h, w.gateway.trusted, w.gateway.n_trusted,
+            d.peer, d.peer_len, text, sizeof(text),
+        )
+        at = text
+    if not parse_address(at, n, address):
+        return hash_bytes(d.peer, d.peer_len, KEY_SEED)
+    if (<uint64_t *>address)[0] == 0:
+        return hash_bytes(<char *>address, 16, KEY_SEED)
+    return hash_bytes(<char *>address, 8, KEY_SEED)
+
+
+cdef const char *cookie_value(
+    const char *at, size_t n, const char *name, size_t name_len, size_t *value_len
+) noexcept nogil:
+    """The value of one cookie in a Cookie field (RFC 6265 section 4.2), or NULL."""
+    cdef size_t i = 0
+    cdef size_t begin, k
+    while i < n:
+        while i < n and (at[i] == b" " or at[i] == b";"):
+            i += 1
+        begin = i
+        while i < n and at[i] != b";":
+            i += 1
+        if i - begin > name_len and at[begin + name_len] == b"=":
+            k = 0
+            while k < name_len and at[begin + k] == name[k]:
+                k += 1
+            if k == name_len:
+                value_len[0] = i - begin - name_len - 1
+                return at + begin + name_len + 1
+    return NULL
+
+
+# --- picking an endpoint ---------------------------------------------------
+
+cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
+    """Lease an endpoint and send it the request, or connect to it first.
+
+    endpoint  chosen already; NO_ENDPOINT: choose one
+    """
+    cdef bint full = False
+    cdef Upstream *u
+    while True:
+        x.step = STEP_PICK
+        if endpoint == NO_ENDPOINT:
+            endpoint = choose(w, x, &full)
+        if endpoint == NO_ENDPOINT:
+            if full:
+                enqueue(w, x)
+            else:
+                abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
+            return
+        lease(w.shared, w.slot, endpoint)
+        x.endpoint = endpoint
+        x.last_endpoint = endpoint
+        x.tried[x.n_tried] = endpoint
+        x.n_tried += 1
+        u = upstream_open(w, endpoint, x.replayed, not x.idempotent)
+        if u is not NULL:
+            upstream_bind(w, u, x)
+            if u.life == LIFE_BUSY:
+                forward(w, x)
+            else:
+                x.step = STEP_CONNECT
+            return
+        if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+            # Ours, not the endpoint's: another one would fare no better.
+            abandon(w, x, FAULT_OVERLOAD)
+            return
+        release_lease(w, x, True)
+        endpoint = NO_ENDPOINT
+        if not may_retry(w, x, FAULT_CONNECT):
+            abandon(w, x, FAULT_CONNECT)
+            return
+
+
+cdef int choose(Worker *w, Exchange *x, bint *full) noexcept nogil:
+    """The balancer's choice among endpoints that have a connection to give.
+
+    full  set when there would be one, but for max_connections
+    """
+    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
+    cdef int avoid[MAX_TRIES + MAX_FULL]
+    cdef Choice choice
+    cdef int endpoint
+    cdef int i
+    full[0] = False
+    for i in range(x.n_tried):
+        avoid[i] = x.tried[i]
+    choice.key = x.key
+    choice.draw = random_next(&w.random)
+    choice.now_ms = w.now_ms
+    choice.tried = avoid
+    choice.n_tried = x.n_tried
+    if x.n_tried >= MAX_TRIES:
+        return NO_ENDPOINT
+    while True:
+        endpoint = pick(&w.groups[x.group], w.shared, &choice)
+        if endpoint == NO_ENDPOINT:
+            return NO_ENDPOINT
+        if (
+            plan.max_connections == 0
+            or w.pools[endpoint].open < plan.max_connections
+            or w.pools[endpoint].idle > 0
+        ):
+            return endpoint
+        full[0] = True
+        if choice.n_tried == x.n_tried + MAX_FULL:
+            return NO_ENDPOINT
+        avoid[choice.n_tried] = endpoint
+        choice.n_tried += 1
+
+
+cdef void release_lease(Worker *w, Exchange *x, bint failed) noexcept nogil:
+    """Settle the lease, and note how the endpoint did."""
+    cdef EndpointSlot *slot
+    cdef const UpstreamPlan *plan
+    cdef int failures
+    if x.endpoint < 0:
+        return
+    slot = &w.shared.endpoints[x.endpoint]
+    plan = &w.upstream_plans[x.group]
+    settle(w.shared, w.slot, x.endpoint, failed)
+    x.endpoint = -1
+    if not failed:
+        return
+    failures = fg_load32(&slot.consecutive_failures) + 1
+    if plan.eject_failures and failures >= plan.eject_failures:
+        fg_store(&slot.skip_until_ms, w.now_ms + plan.eject_for_ms)
+        failures = 0
+    fg_store32(&slot.consecutive_failures, failures)
+
+
+cdef bint may_retry(Worker *w, Exchange *x, int fault) noexcept nogil:
+    """Another endpoint may be asked: the table above, and the budget."""
+    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
+    cdef bint unsent = fault == FAULT_CONNECT or fault == FAULT_CONNECT_TIMEOUT
+    if x.response_started or x.client is NULL or x.retries >= plan.retries:
+        return False
+    if not unsent and (
+        fault != FAULT_UPSTREAM_RESET or not x.idempotent or x.body_sent
+        or x.wants_tunnel
+    ):
+        return False
+    if not budget_take(&w.budgets[x.group], plan.retry_budget_percent, w.now_ms):
+        return False
+    x.fault = fault
+    x.retries += 1
+    fg_bump(&w.row.retries, 1)
+    return True
+
+
+# --- waiting for a connection ----------------------------------------------
+
+cdef void enqueue(Worker *w, Exchange *x) noexcept nogil:
+    cdef WaitQueue *q = &w.queues[x.group]
+    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
+    if q.n >= plan.queue_size:
+        abandon(w, x, FAULT_QUEUE_FULL)
+        return
+    x.step = STEP_QUEUED
+    x.queue_next = NULL
+    x.queue_prev = q.last
+    if q.last is not NULL:
+        q.last.queue_next = x
+    else:
+        q.first = x
+    q.last = x
+    q.n += 1
+    timer_set(&w.wheel, &x.timer, w.now_ms + plan.queue_timeout_ms)
+
+
+cdef void dequeue(Worker *w, Exchange *x) noexcept nogil:
+    cdef WaitQueue *q = &w.queues[x.group]
+    if x.queue_prev is not NULL:
+        x.queue_prev.queue_next = x.queue_next
+    else:
+        q.first = x.queue_next
+    if x.queue_next is not NULL:
+        x.queue_next.queue_prev = x.queue_prev
+    else:
+        q.last = x.queue_prev
+    q.n -= 1
+    x.step = STEP_PICK
+    timer_cancel(&w.wheel, &x.timer)
+
+
+cdef void wake_queue(Worker *w, int group) noexcept nogil:
+    """Connections came free: the oldest waiters get them, in their order.
+
+    A waiter whose endpoint refuses at once ends in abandon(), which comes here
+    again: the flag makes that a turn of this loop and not a recursion.
+    """
+    cdef Exchange *x
+    cdef bint full
+    cdef int endpoint
+    if w.waking:
+        return
+    w.waking = 1
+    while True:
+        x = w.queues[group].first
+        if x is NULL:
+            break
+        endpoint = choose(w, x, &full)
+        if endpoint == NO_ENDPOINT:
+            break
+        dequeue(w, x)
+        dispatch(w, x, endpoint)
+    w.waking = 0
+
+
+cdef void exchange_timer(Worker *w, Exchange *x) noexcept nogil:
+    if x.step == STEP_QUEUED:
+        abandon(w, x, FAULT_QUEUE_TIMEOUT)
+
+
+# --- the request goes upstream ---------------------------------------------
+
+cdef void forward(Worker *w, Exchange *x) noexcept nogil:
+    x.step = STEP_FORWARD
+    x.forwarded_us = w.now_us
+    x.upstream_ops.head(w, x, NULL)
+
+
+cdef void upstream_ready(Worker *w, Exchange *x) noexcept nogil:
+    """Connected: the request goes out, and its body may come in."""
+    forward(w, x)
+    if not x.request_done:
+        x.client_ops.resume(w, x)
+
+
+cdef void request_body(Worker *w, Exchange *x, char *data, size_t n) noexcept nogil:
+    x.request_bytes += <int64_t>n
+    x.rate_bytes += <int64_t>n
+    if (
+        x.max_body_bytes and x.request_bytes > x.max_body_bytes
+        and x.step != STEP_TUNNEL
+    ):
+        abandon(w, x, FAULT_BODY_TOO_LARGE)
+        return
+    x.body_sent = 1
+    x.upstream_ops.body(w, x, data, n)
+
+
+cdef void request_end(Worker *w, Exchange *x) noexcept nogil:
+    x.request_done = 1
+    if x.upstream is not NULL:
+        x.upstream_ops.end(w, x)
+    if x.step == STEP_TUNNEL:
+        end_tunnel(w, x)
+
+
+cdef void upstream_flushed(Worker *w, Exchange *x) noexcept nogil:
+    if x.step == STEP_TUNNEL and x.request_done:
+        end_tunnel(w, x)
+    elif not x.request_done:
+        x.client_ops.resume(w, x)
+
+
+# --- the response comes back -----------------------------------------------
+
+cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
+    """w.response is a head: interim, a tunnel's grant, or the final one."""
+    cdef Head *h = &w.response
+    cdef Framing framing
+    cdef EndpointSlot *slot
+    cdef int64_t old
+    cdef int fault
+    framing.content_length = -1
+    framing.chunked = 0
+    framing.bodiless = 1
+    framing.close = 0
+    framing.client_minor = x.minor
+    framing.tunnel = 0
+    if h.status < 200 and h.status != 101:
+        x.interims += 1
+        if x.interims > MAX_INTERIMS:
+            upstream_fault(w, x, FAULT_UPSTREAM_BAD)
+        elif x.minor:
+            fault = x.client_ops.head(w, x, &framing)
+            if fault:
+                upstream_fault(w, x, fault)
+            else:
+                conn_push(w)
+        return
+
+    slot = &w.shared.endpoints[x.endpoint]
+    x.head_us = w.now_us - x.forwarded_us
+    old = fg_load(&slot.latency_us)
+    # An EWMA of 1/8; racing workers may lose a sample, never the value.
+    fg_store(&slot.latency_us, x.head_us if old == 0 else old + (x.head_us - old) // 8)
+    if fg_load32(&slot.consecutive_failures):
+        fg_store32(&slot.consecutive_failures, 0)
+
+    if h.status == 101:
+        if not x.wants_tunnel or not h.upgrade:
+            upstream_fault(w, x, FAULT_UPSTREAM_BAD)
+            return
+        framing.tunnel = 1
+    elif x.is_head or h.status == 204 or h.status == 304:
+        x.response_kind = BODY_NONE
+    else:
+        framing.bodiless = 0
+        if not h.chunked and h.content_length >= 0:
+            framing.content_length = h.content_length
+            x.response_kind = BODY_COUNTED
+        elif x.minor:
+            framing.chunked = 1
+            x.response_kind = BODY_CHUNKED
+        else:
+            # HTTP/1.0 knows an end without a length only as the connection's.
+            x.response_kind = BODY_RAW
+            x.client.close_after = 1
+    if not framing.tunnel:
+        if not x.request_done or w.draining or (
+            x.wants_tunnel and bytes_len(&x.client.conn.input)
+        ):
+            # What the client still sends, or sent in hope of a tunnel, is not
+            # the beginning of another request.
+            x.client.close_after = 1
+        framing.close = x.client.close_after
+    fault = x.client_ops.head(w, x, &framing)
+    if fault:
+        upstream_fault(w, x, fault)
+        return
+    x.status = h.status
+    x.response_started = 1
+    if framing.tunnel:
+        x.step = STEP_TUNNEL
+        x.request_kind = BODY_RAW
+        x.response_kind = BODY_RAW
+        x.request_done = 0
+        timer_set(
+            &w.wheel, &x.upstream.conn.timer,
+            w.now_ms + w.upstream_plans[x.group].tunnel_timeout_ms,
+        )
+        downstream_tunnel(w, x.client)
+    else:
+        x.step = STEP_RELAY
+
+
+cdef void response_body(Worker *w, Exchange *x, char *data, size_t n) noexcept nogil:
+    x.response_bytes += <int64_t>n
+    x.client_ops.body(w, x, data, n)
+
+
+cdef void response_end(Worker *w, Exchange *x) noexcept nogil:
+    """The upstream has said all: let it go, then see the client off."""
+    cdef int group = x.group
+    x.response_done = 1
+    if x.step == STEP_TUNNEL:
+        x.client_ops.end(w, x)
+        end_tunnel(w, x)
+        return
+    upstream_release(w, x)
+    release_lease(w, x, False)
+    x.step = STEP_DRAIN
+    x.client_ops.end(w, x)
+    if bytes_len(&x.client.conn.output) == 0:
+        finish(w, x)
+    wake_queue(w, group)
+
+
+cdef void client_flushed(Worker *w, Exchange *x) noexcept nogil:
+    """The client took what was queued for it."""
+    if x.step == STEP_DRAIN:
+        if bytes_len(&x.client.conn.output) == 0:
+            finish(w, x)
+    elif x.step == STEP_TUNNEL and x.response_done:
+        end_tunnel(w, x)
+    else:
+        x.upstream_ops.resume(w, x)
+
+
+cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
+    """A tunnel is over when both sides have ended and all of it is delivered."""
+    if (
+        x.request_done
+        and x.response_done
+        and bytes_len(&x.client.conn.output) == 0
+        and bytes_len(&x.upstream.conn.output) == 0
+    ):
+        conn_push(w)
+        upstream_close(w, x.upstream, False)
+        release_lease(w, x, False)
+        finish(w, x)
+
+
+# --- faults ----------------------------------------------------------------
+
+cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
+    """The upstream failed this exchange: replay it, retry it, or end it."""
+    cdef Upstream *u = x.upstream
+    cdef bint stale = (
+        fault == FAULT_UPSTREAM_RESET
+        and u is not NULL and u.reused and not u.answered
+        and x.idempotent and not x.body_sent and not x.replayed
+        and not x.response_started and not x.wants_tunnel
+    )
+    x.upstream_ops.reset(w, x)
+    if stale:
+        # The endpoint is as good as before; only the connection was old.
+        release_lease(w, x, False)
+        x.replayed = 1
+        x.n_tried -= 1
+        dispatch(w, x, NO_ENDPOINT)
+        return
+    release_lease(w, x, True)
+    if may_retry(w, x, fault):
+        dispatch(w, x, NO_ENDPOINT)
+        return
+    abandon(w, x, fault)
+
+
+cdef void client_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
+    """The client, or a time that is kept for it, ends the exchange."""
+    abandon(w, x, fault)
+
+
+cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
+    """End `x` by `fault`: a reply if one can still be given, else a reset."""
+    cdef const FaultInfo *info = fault_info(fault)
+    cdef int group = x.group
+    cdef bint cut = x.response_started or fault == FAULT_CLIENT_ABORT
+    x.fault = <uint8_t>fault
+    if x.step == STEP_QUEUED:
+        dequeue(w, x)
+    x.upstream_ops.reset(w, x)
+    release_lease(w, x, info.side == SIDE_UPSTREAM)
+    if x.client is not NULL and (cut or fault == FAULT_SEND_TIMEOUT):
+        x.client_ops.reset(w, x)
+    if x.client is NULL:
+        finish(w, x)
+    else:
+        reply(w, x, info)
+    if group >= 0:
+        wake_queue(w, group)
+
+
+cdef void exchange_abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
+    """For the engine, when it must close with exchanges still on."""
+    abandon(w, x, fault)
+
+
+cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
+    """Our own answer, short and plain."""
+    cdef Downstream *d = x.client
+    cdef char *room
+    cdef ssize_t n
+    cdef size_t text = 0
+    if info.side == SIDE_CLIENT or not x.request_done:
+        # Where the client's next request would begin is not known.
+        d.close_after = 1
+    if w.draining:
+        d.close_after = 1
+    room = conn_stage(w, &d.conn, REPLY_BYTES)
+    n = write_reply(
+        room, REPLY_BYTES, info.status, info.text,
+        w.gateway.server, w.gateway.server_len, w.log.http_date,
+        d.close_after, x.is_head,
+    )
+    if n < 0:
+        x.client_ops.reset(w, x)
+        finish(w, x)
+        return
+    conn_staged(w, <size_t>n)
+    conn_push(w)
+    fg_bump(&w.row.bytes_out, n)
+    while info.text[text]:
+        text += 1
+    x.status = <uint16_t>info.status
+    x.response_started = 1
+    x.response_bytes = 0 if x.is_head else <int64_t>text + 5
+    if bytes_len(&d.conn.output):
+        x.step = STEP_DRAIN
+    else:
+        finish(w, x)
+
+
+# --- the end ---------------------------------------------------------------
+
+cdef void finish(Worker *w, Exchange *x) noexcept nogil:
+    """Every exchange ends here, exactly once."""
+    cdef Downstream *d = x.client
+    x.step = STEP_DONE
+    release_lease(w, x, False)
+    record_end(w, x)
+    timer_cancel(&w.wheel, &x.timer)
+    bytes_drop(&x.stash.bytes)
+    if x.head.size > HEAD_KEPT_BYTES:
+        bytes_drop(&x.head)
+    x.client = NULL
+    slab_give(&w.exchanges, x)
+    if d is not NULL:
+        downstream_next(w, d)
+
+
+cdef ExchangeEvents EVENTS
+EVENTS.request_head = request_head
+EVENTS.request_refused = request_refused
+EVENTS.request_body = request_body
+EVENTS.request_end = request_end
+EVENTS.client_fault = client_fault
+EVENTS.client_flushed = client_flushed
+EVENTS.upstream_ready = upstream_ready
+EVENTS.response_head = response_head
+EVENTS.response_body = response_body
+EVENTS.response_end = response_end
+EVENTS.upstream_fault = upstream_fault
+EVENTS.upstream_flushed = upstream_flushed
+
+
+cdef const ExchangeEvents *exchange_events() noexcept nogil:
+    return &EVENTS

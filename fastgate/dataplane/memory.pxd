@@ -1,0 +1,118 @@
+"""Slabs, byte queues and the timer wheel: all the memory of one worker.
+
+Runs in: worker.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+# --- slabs -----------------------------------------------------------------
+#
+# A slab hands out objects of one size from chunks that are never moved and
+# never given back; an object is named by (index, generation). The generation
+# grows at each release, so that an event made for an object's former life,
+# still in the kernel's batch, finds nobody at home.
+
+cdef enum:
+    SLAB_CHUNK = 128            # objects in a chunk
+    SLAB_MAX_CHUNKS = 8192      # 1,048,576 objects
+    GENERATION_MASK = 0x3FFFFFFF    # 30 bits, so that it fits an epoll token
+
+cdef struct SlabItem:           # every object starts with this
+    uint32_t index
+    uint32_t generation
+    uint32_t next_free          # index + 1 of the next free object; 0: none
+    uint32_t is_live
+
+cdef struct Slab:
+    size_t object_bytes
+    uint32_t made               # objects ever made: those below are valid indexes
+    uint32_t live
+    uint32_t free_head          # index + 1; 0: none
+    char **chunks               # [SLAB_MAX_CHUNKS]
+
+cdef int slab_init(Slab *s, size_t object_bytes) except -1
+cdef void slab_free(Slab *s) noexcept
+cdef void *slab_take(Slab *s) noexcept nogil
+cdef void slab_give(Slab *s, void *item) noexcept nogil
+
+cdef inline SlabItem *slab_at(Slab *s, uint32_t index) noexcept nogil:
+    """The object at `index`, which must be below `s.made`."""
+    return <SlabItem *>(
+        s.chunks[index // SLAB_CHUNK] + (index % SLAB_CHUNK) * s.object_bytes
+    )
+
+cdef inline void *slab_find(Slab *s, uint32_t index, uint32_t generation) noexcept nogil:
+    """The object, or NULL when it is not what it was any more."""
+    cdef SlabItem *item
+    if index >= s.made:
+        return NULL
+    item = slab_at(s, index)
+    if not item.is_live or item.generation != generation:
+        return NULL
+    return item
+
+# --- byte queues -----------------------------------------------------------
+
+cdef struct Bytes:              # data[at:end] is queued; owns `data`
+    char *data
+    uint32_t at
+    uint32_t end
+    uint32_t size
+
+cdef inline uint32_t bytes_len(const Bytes *b) noexcept nogil:
+    return b.end - b.at
+
+cdef bint bytes_reserve(Bytes *b, size_t n) noexcept nogil
+cdef bint bytes_append(Bytes *b, const char *data, size_t n) noexcept nogil
+cdef void bytes_eat(Bytes *b, size_t n) noexcept nogil
+cdef void bytes_drop(Bytes *b) noexcept nogil
+
+# --- timers ----------------------------------------------------------------
+
+cdef enum:
+    WHEEL_TICK_SHIFT = 4        # one tick is 16 ms
+    WHEEL_SLOTS = 4096          # 65 s around
+    WHEEL_WORDS = 64            # WHEEL_SLOTS / 64
+
+cdef enum TimerOwner:         # in what a Timer is embedded
+    TIMER_CONN = 0
+    TIMER_EXCHANGE
+    TIMER_LISTENER
+
+cdef struct Timer:
+    Timer *next                 # NULL: not linked
+    Timer *prev
+    int64_t deadline_ms         # 0: not armed
+    int64_t linked_tick         # the tick it will be looked at
+    int32_t owner               # a TimerOwner
+
+cdef struct Wheel:
+    int64_t tick                # every tick up to this one has been served
+    int64_t armed_ms            # what the timerfd is set to; 0: not set
+    int fd                      # the timerfd
+    uint64_t occupied[WHEEL_WORDS]
+    Timer slots[WHEEL_SLOTS]    # heads of circular lists
+
+cdef int wheel_init(Wheel *w, int64_t now_ms) except -1
+cdef void wheel_close(Wheel *w) noexcept nogil
+cdef void timer_link(Wheel *w, Timer *t) noexcept nogil
+cdef void timer_cancel(Wheel *w, Timer *t) noexcept nogil
+cdef Timer *wheel_expired(Wheel *w, int64_t now_ms) noexcept nogil
+cdef void wheel_arm(Wheel *w) noexcept nogil
+cdef void wheel_kick(Wheel *w, int64_t now_ms) noexcept nogil
+
+cdef inline void timer_set(Wheel *w, Timer *t, int64_t deadline_ms) noexcept nogil:
+    """Arm `t`, or move it.
+
+    A deadline that only moves later costs one store: the timer stays where it is
+    linked, and is linked anew when it is looked at there. That is every step of
+    a keep-alive connection that goes well.
+    """
+    t.deadline_ms = deadline_ms
+    if t.next is NULL or (deadline_ms >> WHEEL_TICK_SHIFT) + 1 < t.linked_tick:
+        timer_link(w, t)
+
+cdef inline void timer_idle(Timer *t) noexcept nogil:
+    """Disarm `t` but leave it linked: the cheap way, when it will be set again."""
+    t.deadline_ms = 0

@@ -1,0 +1,10 @@
+"""Idle connections to endpoints, kept for the next exchange.
+
+Runs in: worker.
+"""
+
+from fastgate.dataplane.conn cimport Upstream, Worker
+
+cdef Upstream *pool_take(Worker *w, int endpoint, bint check) noexcept nogil
+cdef void pool_put(Worker *w, Upstream *u) noexcept nogil
+cdef void pool_remove(Worker *w, Upstream *u) noexcept nogil

@@ -1,0 +1,11 @@
+"""What is remembered of an exchange, and written down when it has ended.
+
+Runs in: worker.
+"""
+
+from fastgate.dataplane.conn cimport Exchange, Worker
+from fastgate.dataplane.wire cimport Head
+
+cdef void record_begin(Worker *w, Exchange *x, const Head *h) noexcept nogil
+cdef void record_id(Exchange *x, const char *id, size_t n) noexcept nogil
+cdef void record_end(Worker *w, Exchange *x) noexcept nogil

@@ -1,0 +1,897 @@
+"""A Head to bytes again. Runs in: worker.
+
+Two ideas carry this room. A message is written into bounded room through one
+`Out`, whose first failure sticks and closes the room, so that no call needs an
+error path of its own. And what happens to a field is one bit: `skip` has a bit
+for every HeaderId that is left out, `look` those that some rule names too; a
+field whose bit is clear is copied and costs no more than that.
+
+Names and values are checked while they are copied, eight bytes at a time
+(SWAR: Lamport 1975, CACM 18(8); Warren, Hacker's Delight, section 6-1).
+"""
+
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy, memset, strlen
+
+from fastgate.dataplane.faults cimport (
+    FAULT_BAD_HEADER, FAULT_HEAD_TOO_LARGE, FAULT_INTERNAL, FAULT_UPSTREAM_BAD,
+)
+from fastgate.dataplane.limits cimport is_trusted, parse_address
+from fastgate.dataplane.wire cimport (
+    Field, H_CONNECTION, H_CONTENT_LENGTH, H_FORWARDED, H_HOST, H_HTTP2_SETTINGS,
+    H_KEEP_ALIVE, H_PROXY_CONNECTION, H_SERVER, H_TRANSFER_ENCODING, H_UPGRADE,
+    H_VIA, H_X_FORWARDED_FOR, H_X_FORWARDED_HOST, H_X_FORWARDED_OTHER,
+    H_X_FORWARDED_PORT, H_X_FORWARDED_PREFIX, H_X_FORWARDED_PROTO, H_X_REAL_IP,
+    H_X_REQUEST_ID, same_name,
+)
+from fastgate.dataplane.words cimport copy_short, load8, load_short, put_decimal
+
+cdef enum:
+    MAX_REQUEST_ID_BYTES = 128  # a longer one is replaced: it is copied into logs
+    ADDRESS_BYTES = 46          # INET6_ADDRSTRLEN, the longest text of an address
+
+    # The gateway frames its own messages: these never pass as they came. (The
+    # other hop-by-hop fields, and those that Connection lists, are `dropped`.)
+    FRAMING = (
+        1 << H_CONTENT_LENGTH | 1 << H_TRANSFER_ENCODING | 1 << H_CONNECTION
+        | 1 << H_KEEP_ALIVE | 1 << H_PROXY_CONNECTION | 1 << H_UPGRADE
+        | 1 << H_HTTP2_SETTINGS
+    )
+    # What only a trusted proxy may say of the client (THREATS 49).
+    CLAIMS = (
+        1 << H_X_FORWARDED_FOR | 1 << H_X_FORWARDED_PROTO | 1 << H_X_FORWARDED_HOST
+        | 1 << H_X_FORWARDED_PORT | 1 << H_X_FORWARDED_PREFIX
+        | 1 << H_X_FORWARDED_OTHER | 1 << H_X_REAL_IP | 1 << H_FORWARDED
+    )
+
+cdef enum ByteClass:
+    TCHAR = 1               # may stand in a token, RFC 9110 section 5.6.2
+    ID_CHAR = 2             # may stand in a request id that is kept
+
+cdef struct Out:
+    char *at
+    char *end
+    int fault               # the first failure; at == end from then on
+    int bad_fault           # what a forbidden byte means in this message
+    int room_fault          # what too little room means
+
+cdef uint8_t CLASS_OF[256]
+
+# Reason phrases: RFC 9110 section 15, RFC 6585, and the registry's others.
+cdef const char *PHRASES[600]
+
+
+cdef void fill_tables() noexcept:
+    cdef const char *marks = "!#$%&'*+-.^_`|~"
+    cdef const char *id_marks = "._~+/=:-"
+    cdef int c
+    memset(CLASS_OF, 0, sizeof(CLASS_OF))
+    for c in range(128):
+        if c'0' <= c <= c'9' or c'A' <= c <= c'Z' or c'a' <= c <= c'z':
+            CLASS_OF[c] = TCHAR | ID_CHAR
+    for c in range(<int>strlen(marks)):
+        CLASS_OF[<uint8_t>marks[c]] |= TCHAR
+    for c in range(<int>strlen(id_marks)):
+        CLASS_OF[<uint8_t>id_marks[c]] |= ID_CHAR
+    for c in range(600):
+        PHRASES[c] = ""
+    PHRASES[100] = "Continue"
+    PHRASES[101] = "Switching Protocols"
+    PHRASES[102] = "Processing"
+    PHRASES[103] = "Early Hints"
+    PHRASES[200] = "OK"
+    PHRASES[201] = "Created"
+    PHRASES[202] = "Accepted"
+    PHRASES[203] = "Non-Authoritative Information"
+    PHRASES[204] = "No Content"
+    PHRASES[205] = "Reset Content"
+    PHRASES[206] = "Partial Content"
+    PHRASES[207] = "Multi-Status"
+    PHRASES[208] = "Already Reported"
+    PHRASES[226] = "IM Used"
+    PHRASES[300] = "Multiple Choices"
+    PHRASES[301] = "Moved Permanently"
+    PHRASES[302] = "Found"
+    PHRASES[303] = "See Other"
+    PHRASES[304] = "Not Modified"
+    PHRASES[305] = "Use Proxy"
+    PHRASES[307] = "Temporary Redirect"
+    PHRASES[308] = "Permanent Redirect"
+    PHRASES[400] = "Bad Request"
+    PHRASES[401] = "Unauthorized"
+    PHRASES[402] = "Payment Required"
+    PHRASES[403] = "Forbidden"
+    PHRASES[404] = "Not Found"
+    PHRASES[405] = "Method Not Allowed"
+    PHRASES[406] = "Not Acceptable"
+    PHRASES[407] = "Proxy Authentication Required"
+    PHRASES[408] = "Request Timeout"
+    PHRASES[409] = "Conflict"
+    PHRASES[410] = "Gone"
+    PHRASES[411] = "Length Required"
+    PHRASES[412] = "Precondition Failed"
+    PHRASES[413] = "Content Too Large"
+    PHRASES[414] = "URI Too Long"
+    PHRASES[415] = "Unsupported Media Type"
+    PHRASES[416] = "Range Not Satisfiable"
+    PHRASES[417] = "Expectation Failed"
+    PHRASES[421] = "Misdirected Request"
+    PHRASES[422] = "Unprocessable Content"
+    PHRASES[423] = "Locked"
+    PHRASES[424] = "Failed Dependency"
+    PHRASES[425] = "Too Early"
+    PHRASES[426] = "Upgrade Required"
+    PHRASES[428] = "Precondition Required"
+    PHRASES[429] = "Too Many Requests"
+    PHRASES[431] = "Request Header Fields Too Large"
+    PHRASES[451] = "Unavailable For Legal Reasons"
+    PHRASES[500] = "Internal Server Error"
+    PHRASES[501] = "Not Implemented"
+    PHRASES[502] = "Bad Gateway"
+    PHRASES[503] = "Service Unavailable"
+    PHRASES[504] = "Gateway Timeout"
+    PHRASES[505] = "HTTP Version Not Supported"
+    PHRASES[506] = "Variant Also Negotiates"
+    PHRASES[507] = "Insufficient Storage"
+    PHRASES[508] = "Loop Detected"
+    PHRASES[511] = "Network Authentication Required"
+
+
+fill_tables()
+
+
+cdef const char *reason_phrase(int status) noexcept nogil:
+    """The standard phrase of a status, NUL-terminated; empty if it has none."""
+    return PHRASES[status if 0 <= status < 600 else 0]
+
+
+# --- copying and checking -----------------------------------------------------
+
+
+cdef inline uint64_t controls(uint64_t word) noexcept nogil:
+    """0x80 in every byte below 0x20 or equal to 0x7f. Exact: no carry crosses."""
+    cdef uint64_t low = word & 0x7f7f7f7f7f7f7f7fU
+    cdef uint64_t is_printable = low + 0x6060606060606060U
+    cdef uint64_t is_delete = low + 0x0101010101010101U
+    return (~is_printable | is_delete) & ~word & 0x8080808080808080U
+
+
+cdef inline uint64_t blanks(uint64_t word) noexcept nogil:
+    """0x80 in every byte below 0x21 or equal to 0x7f."""
+    cdef uint64_t low = word & 0x7f7f7f7f7f7f7f7fU
+    cdef uint64_t is_visible = low + 0x5f5f5f5f5f5f5f5fU
+    cdef uint64_t is_delete = low + 0x0101010101010101U
+    return (~is_visible | is_delete) & ~word & 0x8080808080808080U
+
+
+cdef inline uint64_t uncommon(uint64_t word) noexcept nogil:
+    """0x80 in every byte that is neither a letter nor `-`: not in a usual name."""
+    cdef uint64_t low = word & 0x7f7f7f7f7f7f7f7fU
+    cdef uint64_t folded = low | 0x2020202020202020U
+    cdef uint64_t from_a = folded + 0x1f1f1f1f1f1f1f1fU
+    cdef uint64_t past_z = folded + 0x0505050505050505U
+    cdef uint64_t is_dash = (
+        0x8080808080808080U - (low ^ 0x2d2d2d2d2d2d2d2dU)
+    )
+    return (
+        (~((from_a & ~past_z) | is_dash) | word) & 0x8080808080808080U
+    )
+
+
+cdef bint is_of_class(const char *p, size_t n, uint8_t wanted) noexcept nogil:
+    cdef size_t i
+    for i in range(n):
+        if not CLASS_OF[<uint8_t>p[i]] & wanted:
+            return False
+    return True
+
+
+cdef bint is_value(const char *p, size_t n) noexcept nogil:
+    """Is it a field value: no control byte but the tab (RFC 9110 section 5.5)?"""
+    cdef size_t i
+    cdef uint8_t c
+    for i in range(n):
+        c = <uint8_t>p[i]
+        if (c < 0x20 and c != c'\t') or c == 0x7f:
+            return False
+    return True
+
+
+cdef inline bint copy_value(char *out, const char *p, size_t n) noexcept nogil:
+    """Copy n bytes to `out`, which has room; were they a clean field value?"""
+    cdef uint64_t word, bad = 0
+    cdef size_t i = 0
+    if n < 8:
+        copy_short(out, p, n)
+        bad = controls(load_short(p, n))
+    else:
+        while i + 8 <= n:
+            word = load8(p + i)
+            memcpy(out + i, &word, 8)
+            bad |= controls(word)
+            i += 8
+        word = load8(p + n - 8)
+        memcpy(out + n - 8, &word, 8)
+        bad |= controls(word)
+    return bad == 0 or is_value(p, n)
+
+
+cdef inline bint copy_name(char *out, const char *p, size_t n) noexcept nogil:
+    """Copy n bytes to `out`, which has room; were they a token?"""
+    cdef uint64_t word, bad = 0
+    cdef size_t i = 0
+    if n < 8:
+        copy_short(out, p, n)
+        bad = uncommon(load_short(p, n))
+    else:
+        while i + 8 <= n:
+            word = load8(p + i)
+            memcpy(out + i, &word, 8)
+            bad |= uncommon(word)
+            i += 8
+        word = load8(p + n - 8)
+        memcpy(out + n - 8, &word, 8)
+        bad |= uncommon(word)
+    return n > 0 and (bad == 0 or is_of_class(p, n, TCHAR))
+
+
+cdef inline bint copy_target(char *out, const char *p, size_t n) noexcept nogil:
+    """Copy n bytes to `out`, which has room; may they stand in a target?"""
+    cdef uint64_t word, bad = 0
+    cdef size_t i = 0
+    if n < 8:
+        copy_short(out, p, n)
+        return blanks(load_short(p, n)) == 0
+    while i + 8 <= n:
+        word = load8(p + i)
+        memcpy(out + i, &word, 8)
+        bad |= blanks(word)
+        i += 8
+    word = load8(p + n - 8)
+    memcpy(out + n - 8, &word, 8)
+    return (bad | blanks(word)) == 0
+
+
+# --- the one way to write -----------------------------------------------------
+
+
+cdef void fail(Out *o, int fault) noexcept nogil:
+    if not o.fault:
+        o.fault = fault
+    o.end = o.at
+
+
+cdef inline bint fits(Out *o, size_t n) noexcept nogil:
+    if n <= <size_t>(o.end - o.at):
+        return True
+    fail(o, o.room_fault)
+    return False
+
+
+cdef inline void put_text(Out *o, const char *text) noexcept nogil:
+    """Append a literal of ours; its strlen is a constant once this is inlined."""
+    cdef size_t n = strlen(text)
+    if fits(o, n):
+        memcpy(o.at, text, n)
+        o.at += n
+
+
+cdef inline void put_value(Out *o, const char *p, size_t n) noexcept nogil:
+    """Append bytes that come from outside: a field value, or a part of one."""
+    if fits(o, n):
+        if copy_value(o.at, p, n):
+            o.at += n
+        else:
+            fail(o, o.bad_fault)
+
+
+cdef inline void put_target(Out *o, const char *p, size_t n) noexcept nogil:
+    if fits(o, n):
+        if copy_target(o.at, p, n):
+            o.at += n
+        else:
+            fail(o, o.bad_fault)
+
+
+cdef inline void put_field(
+    Out *o, const char *name, size_t name_len, const char *value, size_t value_len
+) noexcept nogil:
+    """Append one whole field line, or fail."""
+    cdef char *at = o.at
+    if not fits(o, name_len + value_len + 4):
+        return
+    if not copy_name(at, name, name_len):
+        fail(o, o.bad_fault)
+        return
+    at += name_len
+    memcpy(at, <const char *>": ", 2)
+    at += 2
+    if not copy_value(at, value, value_len):
+        fail(o, o.bad_fault)
+        return
+    at += value_len
+    memcpy(at, <const char *>"\r\n", 2)
+    o.at = at + 2
+
+
+cdef inline void put_number(Out *o, int64_t number) noexcept nogil:
+    """Append a number >= 0 in decimal."""
+    cdef char digits[20]
+    cdef size_t n = put_decimal(digits, <uint64_t>number) - digits
+    if fits(o, n):
+        memcpy(o.at, digits, n)
+        o.at += n
+
+
+cdef bint put_list(Out *o, const Head *h, HeaderId id) noexcept nogil:
+    """Append the values of all fields of `id`, joined by ", "; was there any?
+
+    RFC 9110 section 5.3: several lines of one list field mean the joined list.
+    """
+    cdef int i = h.field_of[<int>id]
+    cdef bint any_yet = False
+    cdef const Field *f
+    while 0 <= i < h.n_fields:
+        f = &h.fields[i]
+        if f.id == id and not f.dropped and f.value_len:
+            if any_yet:
+                put_text(o, ", ")
+            put_value(o, f.value, f.value_len)
+            any_yet = True
+        i += 1
+    return any_yet
+
+
+cdef bint is_present(const Head *h, HeaderId id) noexcept nogil:
+    cdef int i = h.field_of[<int>id]
+    while 0 <= i < h.n_fields:
+        if h.fields[i].id == id and not h.fields[i].dropped:
+            return True
+        i += 1
+    return False
+
+
+# --- rules --------------------------------------------------------------------
+
+
+cdef inline bint rule_names(
+    const Rule *rule, uint32_t id, const char *name, size_t n
+) noexcept nogil:
+    return (
+        rule.id == id and rule.name_len == n and same_name(rule.name, name, n)
+    )
+
+
+cdef int last_word(
+    const Rules *rules, uint32_t id, const char *name, size_t n, int after
+) noexcept nogil:
+    """Index of the last SET or REMOVE of this name behind `after`, or -1."""
+    cdef int i = rules.n - 1
+    while i > after:
+        if rules.rules[i].op != RULE_ADD and rule_names(
+            &rules.rules[i], id, name, n
+        ):
+            return i
+        i -= 1
+    return -1
+
+
+cdef bint admit(
+    Out *o, const Rules *rules, uint64_t *placed,
+    uint32_t id, const char *name, size_t n
+) noexcept nogil:
+    """May a field of this name be written? Puts a SET's value in its place."""
+    cdef int i = last_word(rules, id, name, n, -1)
+    cdef const Rule *rule
+    if i < 0:
+        return True
+    rule = &rules.rules[i]
+    if rule.op == RULE_SET and not placed[0] >> i & 1:
+        placed[0] |= <uint64_t>1 << i
+        put_field(o, rule.name, rule.name_len, rule.value, rule.value_len)
+    return False
+
+
+cdef void put_rules(
+    Out *o, const Rules *rules, uint64_t placed, uint32_t protected
+) noexcept nogil:
+    """Append what the rules add: every ADD, and a SET that met no field."""
+    cdef int i
+    cdef const Rule *rule
+    for i in range(rules.n):
+        rule = &rules.rules[i]
+        if rule.op == RULE_REMOVE or placed >> i & 1 or protected >> rule.id & 1:
+            continue
+        if last_word(rules, rule.id, rule.name, rule.name_len, i) < 0:
+            put_field(o, rule.name, rule.name_len, rule.value, rule.value_len)
+
+
+cdef uint32_t ids_of(const Rules *rules, uint32_t protected) noexcept nogil:
+    """A bit for each HeaderId that some rule names, protected ones apart."""
+    cdef uint32_t ids = 0
+    cdef int i
+    for i in range(rules.n):
+        ids |= <uint32_t>1 << rules.rules[i].id
+    return ids & ~protected
+
+
+cdef inline bint wanted(
+    Out *o, const Rules *rules, uint64_t *placed, uint32_t look,
+    uint32_t id, const char *name
+) noexcept nogil:
+    """May the gateway write this field of its own making?"""
+    return not look >> id & 1 or admit(o, rules, placed, id, name, strlen(name))
+
+
+cdef inline void put_fields(
+    Out *o, const Head *h, const Rules *rules, uint64_t *placed,
+    uint32_t skip, uint32_t look
+) noexcept nogil:
+    """Append the fields that pass, in their order, with the names they came with."""
+    cdef int i
+    cdef const Field *f
+    for i in range(h.n_fields):
+        f = &h.fields[i]
+        if f.dropped:
+            continue
+        if (skip | look) >> f.id & 1:
+            if skip >> f.id & 1:
+                continue
+            if not admit(o, rules, placed, f.id, f.name, f.name_len):
+                continue
+        put_field(o, f.name, f.name_len, f.value, f.value_len)
+
+
+# --- requests -----------------------------------------------------------------
+
+
+cdef bint offers_h2c(const char *p, size_t n) noexcept nogil:
+    """Is h2c among the protocols of an Upgrade value (RFC 9110 section 7.8)?"""
+    cdef size_t i = 0
+    while i < n:
+        while i < n and (p[i] == c' ' or p[i] == c'\t' or p[i] == c','):
+            i += 1
+        if n - i >= 3 and same_name(p + i, "h2c", 3) and (
+            n - i == 3 or not CLASS_OF[<uint8_t>p[i + 3]] & TCHAR
+        ):
+            return True
+        while i < n and p[i] != c',':
+            i += 1
+    return False
+
+
+cdef inline void put_upgrade(Out *o, const Head *h) noexcept nogil:
+    """Append Connection and Upgrade of a tunnel; h2c never passes (THREATS 25)."""
+    if h.upgrade_len and not offers_h2c(h.upgrade_value, h.upgrade_len):
+        put_text(o, "Connection: upgrade\r\nUpgrade: ")
+        put_value(o, h.upgrade_value, h.upgrade_len)
+        put_text(o, "\r\n")
+
+
+cdef inline bint has_address(const RequestFacts *facts) noexcept nogil:
+    """Has the peer an address? One on a Unix socket has none to tell."""
+    return facts.peer_len > 0 and (
+        facts.peer_is_v6 or c'0' <= facts.peer[0] <= c'9'
+    )
+
+
+cdef void put_quoted(Out *o, const char *p, size_t n) noexcept nogil:
+    """Append a parameter value: a token as it is, else a quoted-string."""
+    cdef size_t i
+    if n and is_of_class(p, n, TCHAR):
+        put_value(o, p, n)
+        return
+    put_text(o, '"')
+    for i in range(n):
+        if p[i] == c'"' or p[i] == c'\\':
+            put_text(o, "\\")
+        put_value(o, p + i, 1)
+    put_text(o, '"')
+
+
+cdef void put_forwarded(
+    Out *o, const Head *h, const RequestFacts *facts
+) noexcept nogil:
+    """Append this hop's element of Forwarded, RFC 7239 sections 4 to 6."""
+    if not has_address(facts):
+        put_text(o, "for=unknown")
+    elif facts.peer_is_v6:
+        put_text(o, 'for="[')
+        put_value(o, facts.peer, facts.peer_len)
+        put_text(o, ']"')
+    else:
+        put_text(o, "for=")
+        put_value(o, facts.peer, facts.peer_len)
+    if h.authority_len:
+        put_text(o, ";host=")
+        put_quoted(o, h.authority, h.authority_len)
+    put_text(o, ";proto=")
+    put_value(o, facts.scheme, facts.scheme_len)
+
+
+cdef inline void put_x_forwarded(
+    Out *o, const Head *h, const RequestPolicy *policy, const RequestFacts *facts,
+    uint64_t *placed, uint32_t look
+) noexcept nogil:
+    cdef const Rules *rules = &policy.rules
+    cdef bint trusted = facts.trusted
+    cdef bint has_list
+    if has_address(facts) or (trusted and is_present(h, H_X_FORWARDED_FOR)):
+        if wanted(o, rules, placed, look, H_X_FORWARDED_FOR, "X-Forwarded-For"):
+            put_text(o, "X-Forwarded-For: ")
+            has_list = trusted and put_list(o, h, H_X_FORWARDED_FOR)
+            if has_address(facts):
+                if has_list:
+                    put_text(o, ", ")
+                put_value(o, facts.peer, facts.peer_len)
+            put_text(o, "\r\n")
+    if not (trusted and is_present(h, H_X_FORWARDED_PROTO)):
+        if wanted(o, rules, placed, look, H_X_FORWARDED_PROTO, "X-Forwarded-Proto"):
+            put_text(o, "X-Forwarded-Proto: ")
+            put_value(o, facts.scheme, facts.scheme_len)
+            put_text(o, "\r\n")
+    if h.authority_len and not (trusted and is_present(h, H_X_FORWARDED_HOST)):
+        if wanted(o, rules, placed, look, H_X_FORWARDED_HOST, "X-Forwarded-Host"):
+            put_text(o, "X-Forwarded-Host: ")
+            put_value(o, h.authority, h.authority_len)
+            put_text(o, "\r\n")
+    if facts.local_port and not (trusted and is_present(h, H_X_FORWARDED_PORT)):
+        if wanted(o, rules, placed, look, H_X_FORWARDED_PORT, "X-Forwarded-Port"):
+            put_text(o, "X-Forwarded-Port: ")
+            put_number(o, facts.local_port)
+            put_text(o, "\r\n")
+
+
+cdef const Field *sane_request_id(const Head *h) noexcept nogil:
+    """The client's one X-Request-ID if it may be kept and logged, else NULL."""
+    cdef int i = h.field_of[<int>H_X_REQUEST_ID]
+    cdef const Field *found = NULL
+    cdef const Field *f
+    while 0 <= i < h.n_fields:
+        f = &h.fields[i]
+        if f.id == H_X_REQUEST_ID and not f.dropped:
+            if found is not NULL:
+                return NULL
+            found = f
+        i += 1
+    if found is NULL or not 0 < found.value_len <= MAX_REQUEST_ID_BYTES:
+        return NULL
+    return found if is_of_class(found.value, found.value_len, ID_CHAR) else NULL
+
+
+cdef inline void put_via(Out *o, const Head *h) noexcept nogil:
+    """Append Via: the list so far and this hop (RFC 9110 section 7.6.3)."""
+    put_text(o, "Via: ")
+    if put_list(o, h, H_VIA):
+        put_text(o, ", ")
+    if h.minor:
+        put_text(o, "1.1 fastgate\r\n")
+    else:
+        put_text(o, "1.0 fastgate\r\n")
+
+
+cdef ssize_t write_request(
+    char *out, size_t room, const Head *h,
+    const RequestPolicy *policy, const RequestFacts *facts
+) noexcept nogil:
+    """Write the request head that goes upstream, always HTTP/1.1.
+
+    out     room bytes; what it holds after a fault is undefined
+    h       of the client; its spans are read, nothing of it is changed
+    returns bytes written, -FAULT_HEAD_TOO_LARGE if `room` is too small,
+            -FAULT_BAD_HEADER if a byte may not stand where it stands, or
+            -FAULT_INTERNAL if there are more rules than MAX_RULES
+
+    Host comes first (RFC 9112 section 3.2), then the client's fields in order,
+    then framing, then what the gateway says of the client, then what rules add.
+    A rule never touches Host, framing or hop-by-hop fields.
+    """
+    cdef Out o
+    cdef const Rules *rules = &policy.rules
+    cdef const Field *kept_id = NULL
+    cdef uint64_t placed = 0
+    cdef uint32_t protected = <uint32_t>FRAMING | <uint32_t>1 << H_HOST
+    cdef uint32_t skip = protected
+    cdef uint32_t look = 0
+    o.at = out
+    o.end = out + room
+    o.fault = 0
+    o.bad_fault = FAULT_BAD_HEADER
+    o.room_fault = FAULT_HEAD_TOO_LARGE
+    if rules.n:
+        if rules.n > MAX_RULES:
+            return -FAULT_INTERNAL
+        look = ids_of(rules, protected)
+    if not facts.trusted:
+        skip |= <uint32_t>CLAIMS
+    if policy.x_forwarded:
+        skip |= <uint32_t>1 << H_X_FORWARDED_FOR
+    if policy.forwarded:
+        skip |= <uint32_t>1 << H_FORWARDED
+    if policy.request_id:
+        skip |= <uint32_t>1 << H_X_REQUEST_ID
+    if policy.via:
+        skip |= <uint32_t>1 << H_VIA
+
+    put_value(&o, h.method_name, h.method_len)
+    put_text(&o, " ")
+    put_target(&o, h.path, h.path_len)
+    put_target(&o, h.query, h.query_len)
+    put_text(&o, " HTTP/1.1\r\nHost: ")
+    if policy.host is not NULL:
+        put_value(&o, policy.host, policy.host_len)
+    else:
+        put_value(&o, h.authority, h.authority_len)
+    put_text(&o, "\r\n")
+
+    put_fields(&o, h, rules, &placed, skip, look)
+
+    if h.chunked:
+        put_text(&o, "Transfer-Encoding: chunked\r\n")
+    elif h.content_length >= 0:
+        put_text(&o, "Content-Length: ")
+        put_number(&o, h.content_length)
+        put_text(&o, "\r\n")
+    if facts.tunnel:
+        put_upgrade(&o, h)
+
+    if policy.x_forwarded:
+        put_x_forwarded(&o, h, policy, facts, &placed, look)
+    if policy.forwarded and wanted(
+        &o, rules, &placed, look, H_FORWARDED, "Forwarded"
+    ):
+        put_text(&o, "Forwarded: ")
+        if facts.trusted and put_list(&o, h, H_FORWARDED):
+            put_text(&o, ", ")
+        put_forwarded(&o, h, facts)
+        put_text(&o, "\r\n")
+    if policy.request_id and wanted(
+        &o, rules, &placed, look, H_X_REQUEST_ID, "X-Request-ID"
+    ):
+        kept_id = sane_request_id(h)
+        put_text(&o, "X-Request-ID: ")
+        if kept_id is not NULL:
+            put_value(&o, kept_id.value, kept_id.value_len)
+        else:
+            put_value(&o, facts.request_id, strlen(facts.request_id))
+        put_text(&o, "\r\n")
+    if policy.via and wanted(&o, rules, &placed, look, H_VIA, "Via"):
+        put_via(&o, h)
+    if rules.n:
+        put_rules(&o, rules, placed, protected)
+    put_text(&o, "\r\n")
+    return -o.fault if o.fault else o.at - out
+
+
+# --- responses ----------------------------------------------------------------
+
+
+cdef void put_status(
+    Out *o, int status, const char *reason, size_t n
+) noexcept nogil:
+    """Append the status line; a reason that is no reason-phrase is replaced."""
+    cdef const char *phrase = reason_phrase(status)
+    put_text(o, "HTTP/1.1 ")
+    put_number(o, status)
+    put_text(o, " ")
+    if n and is_value(reason, n):
+        put_value(o, reason, n)
+    else:
+        put_value(o, phrase, strlen(phrase))
+    put_text(o, "\r\n")
+
+
+cdef ssize_t write_response(
+    char *out, size_t room, const Head *h,
+    const ResponsePolicy *policy, const Framing *framing
+) noexcept nogil:
+    """Write the response head that goes to the client, always HTTP/1.1.
+
+    out     room bytes; what it holds after a fault is undefined
+    h       of the upstream
+    returns bytes written, -FAULT_UPSTREAM_BAD if a byte may not stand where it
+            stands, the status is no three digits, or `room` is too small, or
+            -FAULT_INTERNAL if there are more rules than MAX_RULES
+
+    Bodiless: RFC 9110 section 8.6 keeps Content-Length for HEAD and 304, where it
+    tells of another answer, and forbids it in 1xx and 204.
+    """
+    cdef Out o
+    cdef const Rules *rules = &policy.rules
+    cdef uint64_t placed = 0
+    cdef uint32_t skip = <uint32_t>FRAMING
+    cdef uint32_t look = 0
+    cdef int64_t length = framing.content_length
+    o.at = out
+    o.end = out + room
+    o.fault = 0
+    o.bad_fault = FAULT_UPSTREAM_BAD
+    o.room_fault = FAULT_UPSTREAM_BAD
+    if not 100 <= h.status <= 999:
+        return -FAULT_UPSTREAM_BAD
+    if rules.n:
+        if rules.n > MAX_RULES:
+            return -FAULT_INTERNAL
+        look = ids_of(rules, <uint32_t>FRAMING)
+    if policy.server is not NULL:
+        skip |= <uint32_t>1 << H_SERVER
+    if policy.via:
+        skip |= <uint32_t>1 << H_VIA
+
+    put_status(&o, h.status, h.reason, h.reason_len)
+    put_fields(&o, h, rules, &placed, skip, look)
+
+    if framing.bodiless:
+        length = -1 if h.status < 200 or h.status == 204 else h.content_length
+    if framing.chunked and not framing.bodiless:
+        put_text(&o, "Transfer-Encoding: chunked\r\n")
+    elif length >= 0 and not framing.tunnel:
+        put_text(&o, "Content-Length: ")
+        put_number(&o, length)
+        put_text(&o, "\r\n")
+    if framing.tunnel:
+        put_upgrade(&o, h)
+    elif framing.close:
+        put_text(&o, "Connection: close\r\n")
+    elif framing.client_minor == 0:
+        put_text(&o, "Connection: keep-alive\r\n")
+
+    if policy.server is not NULL and policy.server_len and wanted(
+        &o, rules, &placed, look, H_SERVER, "Server"
+    ):
+        put_text(&o, "Server: ")
+        put_value(&o, policy.server, policy.server_len)
+        put_text(&o, "\r\n")
+    if policy.via and wanted(&o, rules, &placed, look, H_VIA, "Via"):
+        put_via(&o, h)
+    if rules.n:
+        put_rules(&o, rules, placed, <uint32_t>FRAMING)
+    put_text(&o, "\r\n")
+    return -o.fault if o.fault else o.at - out
+
+
+cdef ssize_t write_reply(
+    char *out, size_t room, int status, const char *text,
+    const char *server, uint32_t server_len, const char *date,
+    bint close, bint head_only
+) noexcept nogil:
+    """Write a whole answer of the gateway's own; its body is one line of text.
+
+    text    NUL-terminated; empty or NULL: the status's own phrase
+    server  the Server field; NULL or server_len 0: none
+    date    an IMF-fixdate, NUL-terminated; NULL: no Date
+    returns bytes written, or -FAULT_INTERNAL if it does not fit or may not be sent
+
+    head_only leaves the body out but tells its length (RFC 9110 section 9.3.2).
+    """
+    cdef Out o
+    o.at = out
+    o.end = out + room
+    o.fault = 0
+    o.bad_fault = FAULT_INTERNAL
+    o.room_fault = FAULT_INTERNAL
+    if not 200 <= status <= 599:
+        return -FAULT_INTERNAL
+    if text is NULL or text[0] == 0:
+        text = reason_phrase(status)
+    put_status(&o, status, NULL, 0)
+    if server is not NULL and server_len:
+        put_text(&o, "Server: ")
+        put_value(&o, server, server_len)
+        put_text(&o, "\r\n")
+    if date is not NULL:
+        put_text(&o, "Date: ")
+        put_value(&o, date, strlen(date))
+        put_text(&o, "\r\n")
+    put_text(&o, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: ")
+    put_number(&o, <int64_t>strlen(text) + 5)
+    if status == 503:
+        put_text(&o, "\r\nRetry-After: 1")
+    elif status == 405:
+        put_text(&o, "\r\nAllow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
+    if close:
+        put_text(&o, "\r\nConnection: close")
+    put_text(&o, "\r\n\r\n")
+    if not head_only:
+        put_number(&o, status)
+        put_text(&o, " ")
+        put_value(&o, text, strlen(text))
+        put_text(&o, "\n")
+    return -o.fault if o.fault else o.at - out
+
+
+# --- whose request it is ------------------------------------------------------
+
+
+cdef bint read_element(
+    const char **at, size_t *n, uint8_t *address
+) noexcept nogil:
+    """Read one element of X-Forwarded-For: narrow [at, at + n) to its address.
+
+    `192.0.2.1`, `192.0.2.1:8080`, `2001:db8::1`, `[2001:db8::1]` and
+    `[2001:db8::1]:8080` are understood; anything else returns False.
+    """
+    cdef const char *p = at[0]
+    cdef size_t end = n[0]
+    cdef size_t colon = 0
+    cdef size_t i
+    cdef int colons = 0
+    if end and p[0] == c'[':
+        p += 1
+        end -= 1
+        i = 0
+        while i < end and p[i] != c']':
+            colons += p[i] == c':'
+            i += 1
+        # Only IPv6 stands in brackets, and only a port may follow them.
+        if colons == 0 or i == end or (i + 1 < end and p[i + 1] != c':'):
+            return False
+        end = i
+    else:
+        for i in range(end):
+            if p[i] == c':':
+                colons += 1
+                colon = i
+        if colons == 1:
+            end = colon
+    if end >= ADDRESS_BYTES or not parse_address(p, end, address):
+        return False
+    at[0] = p
+    n[0] = end
+    return True
+
+
+cdef size_t client_address(
+    const Head *h, const Cidr *trusted, int n_trusted,
+    const char *peer, size_t peer_len, char *out, size_t room
+) noexcept nogil:
+    """Write the client's address as text: what balancing, limits and logs use.
+
+    The peer's, unless it is a trusted proxy: then the rightmost address of
+    X-Forwarded-For that is not trusted, for everything left of it is hearsay. An
+    element that is no address ends the walk at the last one believed.
+
+    room    at least 46 (INET6_ADDRSTRLEN); a longer peer is cut
+    returns the bytes written, without a NUL
+    """
+    cdef uint8_t address[16]
+    cdef const char *best = peer
+    cdef size_t best_len = peer_len
+    cdef const Field *f
+    cdef const char *at
+    cdef size_t n, start, end
+    cdef int i = h.n_fields - 1
+    cdef int first = h.field_of[<int>H_X_FORWARDED_FOR]
+    cdef bint walking = (
+        first >= 0 and n_trusted > 0 and parse_address(peer, peer_len, address)
+        and is_trusted(trusted, n_trusted, address)
+    )
+    while walking and i >= first:
+        f = &h.fields[i]
+        i -= 1
+        if f.id != H_X_FORWARDED_FOR or f.dropped:
+            continue
+        end = f.value_len
+        while walking and end > 0:
+            start = end
+            while start > 0 and f.value[start - 1] != c',':
+                start -= 1
+            at = f.value + start
+            n = end - start
+            end = start - 1 if start else 0
+            while n and (at[0] == c' ' or at[0] == c'\t'):
+                at += 1
+                n -= 1
+            while n and (at[n - 1] == c' ' or at[n - 1] == c'\t'):
+                n -= 1
+            if n == 0:
+                continue
+            walking = read_element(&at, &n, address)
+            if walking:
+                best = at
+                best_len = n
+                walking = is_trusted(trusted, n_trusted, address)
+    if best_len > room:
+        best_len = room
+    memcpy(out, best, best_len)
+    return best_len

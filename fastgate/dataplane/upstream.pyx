@@ -1,0 +1,525 @@
+"""Connections to endpoints, and the answers that come over them. Runs in: worker.
+
+An Upstream is connecting, busy with one exchange, or idle in its pool. While
+busy, what it reads is first a response head (perhaps after interim ones), then a
+body whose end is known by count, by chunks or by the end of the connection
+(RFC 9112 section 6.3). Anything that arrives outside that, ends the connection.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcpy
+
+from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
+from fastgate.dataplane.conn cimport (
+    BODY_CHUNKED,
+    BODY_COUNTED,
+    BODY_NONE,
+    BODY_RAW,
+    KIND_UPSTREAM,
+    LIFE_BUSY,
+    LIFE_CONNECTING,
+    LIFE_IDLE,
+    READS_PER_TURN,
+    STEP_TUNNEL,
+    Conn,
+    Exchange,
+    SideOps,
+    Upstream,
+    Worker,
+    conn_close,
+    conn_end,
+    conn_flush,
+    conn_open,
+    conn_push,
+    conn_queue,
+    conn_recv,
+    conn_write,
+    conn_write_chunk,
+)
+from fastgate.dataplane.faults cimport (
+    FAULT_CONNECT,
+    FAULT_CONNECT_TIMEOUT,
+    FAULT_NONE,
+    FAULT_PARTIAL,
+    FAULT_UPSTREAM_BAD,
+    FAULT_UPSTREAM_CUT,
+    FAULT_UPSTREAM_RESET,
+    FAULT_UPSTREAM_STALLED,
+    FAULT_UPSTREAM_TIMEOUT,
+)
+from fastgate.dataplane.memory cimport (
+    Bytes,
+    bytes_append,
+    bytes_drop,
+    bytes_len,
+    bytes_reserve,
+    slab_give,
+    slab_take,
+    timer_set,
+)
+from fastgate.dataplane.plan cimport EndpointPlan, UpstreamPlan
+from fastgate.dataplane.pool cimport pool_put, pool_remove, pool_take
+from fastgate.dataplane.rewrite cimport Framing
+from fastgate.dataplane.system cimport (
+    AF_UNIX,
+    EINPROGRESS,
+    EPOLLERR,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLOUT,
+    EPOLLRDHUP,
+    IPPROTO_TCP,
+    SO_ERROR,
+    SO_KEEPALIVE,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    TCP_NODELAY,
+    close,
+    connect,
+    errno,
+    getsockopt,
+    setsockopt,
+    sockaddr,
+    socket,
+    socklen_t,
+)
+from fastgate.dataplane.wire cimport parse_head, parser_init, read_chunked
+
+cdef enum:
+    HEAD_READ_BYTES = 4096      # how much to read at a time behind a partial head
+
+
+# --- opening and closing ---------------------------------------------------
+
+cdef Upstream *upstream_open(
+    Worker *w, int endpoint, bint fresh, bint check
+) noexcept nogil:
+    """A connection to `endpoint`: LIFE_BUSY when it can be used at once.
+
+    fresh  not one from the pool
+    check  make sure that one from the pool still stands
+    returns NULL when the endpoint refuses at once, or nothing can be opened
+    """
+    cdef Upstream *u
+    if not fresh:
+        u = pool_take(w, endpoint, check)
+        if u is not NULL:
+            return u
+    return dial(w, endpoint)
+
+
+cdef Upstream *dial(Worker *w, int endpoint) noexcept nogil:
+    cdef const EndpointPlan *plan = &w.endpoint_plans[endpoint]
+    cdef int one = 1
+    cdef int fd
+    cdef int family = plan.socket_address.ss_family
+    cdef bint pending = False
+    cdef Upstream *u
+    if plan.socket_address_len == 0:
+        return NULL
+    fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        return NULL
+    if family != AF_UNIX:
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
+    if connect(fd, <const sockaddr *>&plan.socket_address, plan.socket_address_len) < 0:
+        if errno != EINPROGRESS:
+            close(fd)
+            return NULL
+        pending = True
+    u = <Upstream *>slab_take(&w.upstreams)
+    if u is NULL:
+        close(fd)
+        return NULL
+    if conn_open(w, &u.conn, fd, KIND_UPSTREAM, True) < 0:
+        close(fd)
+        u.conn.fd = -1
+        slab_give(&w.upstreams, u)
+        return NULL
+    u.exchange = NULL
+    u.pool_next = NULL
+    u.pool_prev = NULL
+    u.endpoint = endpoint
+    u.life = LIFE_CONNECTING if pending else LIFE_BUSY
+    u.reused = 0
+    w.pools[endpoint].open += 1
+    fg_bump32(&w.row.upstream_connections, 1)
+    fg_bump(&w.shared.counts[w.slot * w.n_endpoints + endpoint].connects, 1)
+    return u
+
+
+cdef void upstream_bind(Worker *w, Upstream *u, Exchange *x) noexcept nogil:
+    """`u` serves `x` from now on."""
+    u.exchange = x
+    x.upstream = u
+    u.answered = 0
+    u.head_done = 0
+    u.keep_alive = 0
+    u.conn.fed = 0
+    u.conn.body_kind = BODY_NONE
+    parser_init(&u.conn.parser, True)
+    if u.life == LIFE_CONNECTING:
+        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).connect_timeout_ms)
+
+
+cdef void upstream_close(Worker *w, Upstream *u, bint reset) noexcept nogil:
+    """Close `u`, whatever it was doing. Its exchange hears nothing of it."""
+    if u.life == LIFE_IDLE:
+        pool_remove(w, u)
+    if u.exchange is not NULL:
+        u.exchange.upstream = NULL
+        u.exchange = NULL
+    conn_close(w, &u.conn, reset)
+    w.pools[u.endpoint].open -= 1
+    fg_bump32(&w.row.upstream_connections, -1)
+    slab_give(&w.upstreams, u)
+
+
+cdef void upstream_release(Worker *w, Exchange *x) noexcept nogil:
+    """The exchange has its whole answer: keep the connection if it is clean."""
+    cdef Upstream *u = x.upstream
+    if (
+        u.keep_alive
+        and x.request_done
+        and not w.draining
+        and not u.conn.broken
+        and not u.conn.peer_ended
+        and not u.conn.readable
+        and bytes_len(&u.conn.input) == 0
+        and bytes_len(&u.conn.output) == 0
+        and w.pools[u.endpoint].idle < plan_of(w, u).pool_size
+    ):
+        u.exchange = NULL
+        x.upstream = NULL
+        pool_put(w, u)
+    else:
+        upstream_close(w, u, False)
+
+
+cdef const UpstreamPlan *plan_of(Worker *w, Upstream *u) noexcept nogil:
+    return &w.upstream_plans[w.endpoint_plans[u.endpoint].upstream]
+
+
+# --- events ----------------------------------------------------------------
+
+cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil:
+    cdef Conn *c = &u.conn
+    if u.life == LIFE_CONNECTING:
+        connected(w, u, events)
+        return
+    if events & EPOLLRDHUP and not c.peer_ended:
+        c.peer_ended = 1
+    if events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP):
+        c.readable = 1
+    if events & EPOLLOUT and bytes_len(&c.output):
+        conn_flush(w, c)
+        if bytes_len(&c.output) == 0 and u.exchange is not NULL:
+            w.events.upstream_flushed(w, u.exchange)
+    if c.readable or c.broken:
+        upstream_run(w, u)
+
+
+cdef void connected(Worker *w, Upstream *u, uint32_t events) noexcept nogil:
+    cdef int error = 0
+    cdef socklen_t n = sizeof(error)
+    cdef Exchange *x = u.exchange
+    if events & (EPOLLERR | EPOLLHUP):
+        if getsockopt(u.conn.fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0 or error:
+            w.events.upstream_fault(w, x, FAULT_CONNECT)
+            return
+    if not events & EPOLLOUT:
+        return
+    u.life = LIFE_BUSY
+    if events & EPOLLIN:
+        u.conn.readable = 1
+    if events & EPOLLRDHUP:
+        u.conn.peer_ended = 1
+        u.conn.readable = 1
+    w.events.upstream_ready(w, x)
+    if u.conn.readable:
+        conn_queue(w, &u.conn)
+
+
+cdef void upstream_timer(Worker *w, Upstream *u) noexcept nogil:
+    cdef Exchange *x = u.exchange
+    if u.life == LIFE_IDLE or x is NULL:
+        upstream_close(w, u, False)
+    elif u.life == LIFE_CONNECTING:
+        w.events.upstream_fault(w, x, FAULT_CONNECT_TIMEOUT)
+    elif u.head_done and x.client_ops.is_full(w, x):
+        # It is us who do not read: the client's own timer decides.
+        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).between_timeout_ms)
+    elif u.head_done:
+        w.events.upstream_fault(w, x, FAULT_UPSTREAM_STALLED)
+    else:
+        w.events.upstream_fault(w, x, FAULT_UPSTREAM_TIMEOUT)
+
+
+# --- reading ---------------------------------------------------------------
+
+cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
+    """Read and pass on while there is something and the client takes it."""
+    cdef Conn *c = &u.conn
+    cdef uint32_t generation = c.item.generation
+    cdef int turns = 0
+    cdef Bytes held
+    cdef size_t n
+    if u.life == LIFE_CONNECTING:
+        return
+    if u.life == LIFE_IDLE or u.exchange is NULL:
+        # Closed by the other end, or speaking without being asked.
+        upstream_close(w, u, False)
+        return
+    while c.item.generation == generation and u.exchange is not NULL:
+        if c.broken and not c.readable:
+            lost(w, u)
+            return
+        if u.head_done and u.exchange.client_ops.is_full(w, u.exchange):
+            return
+        if c.fed:
+            if not c.readable:
+                return
+            read_more_head(w, u)
+        elif bytes_len(&c.input):
+            held = c.input
+            c.input.data = NULL
+            c.input.at = c.input.end = c.input.size = 0
+            n = held.end - held.at
+            memcpy(w.scratch, held.data + held.at, n)
+            bytes_drop(&held)
+            feed(w, u, w.scratch, n)
+        elif c.readable:
+            n = <size_t>conn_recv(w, c, w.scratch, w.scratch_bytes)
+            if n:
+                u.answered = 1
+                feed(w, u, w.scratch, n)
+            elif c.peer_ended == 2 or c.broken:
+                lost(w, u)
+                return
+        else:
+            return
+        turns += 1
+        if turns >= READS_PER_TURN and c.item.generation == generation:
+            conn_queue(w, c)
+            return
+
+
+cdef void lost(Worker *w, Upstream *u) noexcept nogil:
+    """The connection ended: perhaps that is the end of the answer."""
+    cdef Exchange *x = u.exchange
+    if not u.head_done:
+        w.events.upstream_fault(w, x, FAULT_UPSTREAM_RESET)
+    elif u.conn.body_kind == BODY_RAW and not u.conn.broken:
+        u.keep_alive = 0
+        u.conn.readable = 0
+        w.events.response_end(w, x)
+    else:
+        w.events.upstream_fault(w, x, FAULT_UPSTREAM_CUT)
+
+
+cdef void read_more_head(Worker *w, Upstream *u) noexcept nogil:
+    """Read behind a partial head, which waits in `input`."""
+    cdef Conn *c = &u.conn
+    cdef uint32_t generation = c.item.generation
+    cdef Bytes held
+    cdef ssize_t n
+    cdef size_t used = 0
+    cdef size_t rest
+    cdef int fault
+    if not bytes_reserve(&c.input, HEAD_READ_BYTES):
+        w.events.upstream_fault(w, u.exchange, FAULT_UPSTREAM_BAD)
+        return
+    n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)
+    if n <= 0:
+        if c.peer_ended == 2 or c.broken:
+            lost(w, u)
+        return
+    c.input.end += <uint32_t>n
+    fault = parse_head(
+        &c.parser, &w.response, &w.gateway.head,
+        c.input.data + c.input.at, bytes_len(&c.input), c.fed, &used,
+    )
+    if fault == FAULT_PARTIAL:
+        c.fed = bytes_len(&c.input)
+        return
+    # The head borrows these bytes; whatever becomes of `u`, they stay until the
+    # end of this function.
+    held = c.input
+    c.input.data = NULL
+    c.input.at = c.input.end = c.input.size = 0
+    c.fed = 0
+    if fault:
+        w.events.upstream_fault(w, u.exchange, fault)
+    else:
+        head_complete(w, u)
+        rest = held.end - held.at - used
+        if rest and c.item.generation == generation:
+            memcpy(w.scratch, held.data + held.at + used, rest)
+            feed(w, u, w.scratch, rest)
+        elif c.item.generation == generation:
+            feed(w, u, w.scratch, 0)
+    bytes_drop(&held)
+
+
+cdef void feed(Worker *w, Upstream *u, char *at, size_t n) noexcept nogil:
+    """at[0:n], in scratch: heads, then body. Keeps what it cannot use yet."""
+    cdef Conn *c = &u.conn
+    cdef uint32_t generation = c.item.generation
+    cdef Exchange *x
+    cdef size_t used, body_at, body_len
+    cdef bint done
+    cdef int fault
+    while c.item.generation == generation and u.exchange is not NULL:
+        x = u.exchange
+        if not u.head_done:
+            if n == 0:
+                return
+            used = 0
+            fault = parse_head(
+                &c.parser, &w.response, &w.gateway.head, at, n, 0, &used
+            )
+            if fault == FAULT_PARTIAL:
+                if not bytes_append(&c.input, at, n):
+                    w.events.upstream_fault(w, x, FAULT_UPSTREAM_BAD)
+                    return
+                c.fed = <uint32_t>n
+                return
+            if fault:
+                w.events.upstream_fault(w, x, fault)
+                return
+            at += used
+            n -= used
+            head_complete(w, u)
+            continue
+
+        if c.body_kind == BODY_NONE or (
+            c.body_kind == BODY_COUNTED and c.body_left == 0
+        ):
+            if n:
+                # More than was announced: not ours, and never anybody's answer.
+                u.keep_alive = 0
+            w.events.response_end(w, x)
+            return
+        if n == 0:
+            return
+        timer_set(
+            &w.wheel, &c.timer, w.now_ms + (
+                plan_of(w, u).tunnel_timeout_ms if x.step == STEP_TUNNEL
+                else plan_of(w, u).between_timeout_ms
+            ),
+        )
+        if c.body_kind == BODY_RAW:
+            w.events.response_body(w, x, at, n)
+            return
+        if c.body_kind == BODY_COUNTED:
+            used = n if <int64_t>n < c.body_left else <size_t>c.body_left
+            c.body_left -= <int64_t>used
+            w.events.response_body(w, x, at, used)
+            at += used
+            n -= used
+            continue
+        body_at = body_len = used = 0
+        done = False
+        fault = read_chunked(&c.parser, at, n, &used, &body_at, &body_len, &done)
+        if fault:
+            w.events.upstream_fault(w, x, FAULT_UPSTREAM_CUT)
+            return
+        if body_len:
+            w.events.response_body(w, x, at + body_at, body_len)
+        at += used
+        n -= used
+        if done:
+            c.body_kind = BODY_NONE
+
+
+cdef void head_complete(Worker *w, Upstream *u) noexcept nogil:
+    """w.response is a whole head: final, or interim and to be followed by one."""
+    cdef Exchange *x = u.exchange
+    cdef Conn *c = &u.conn
+    cdef int status = w.response.status
+    if status < 200 and status != 101:
+        parser_init(&c.parser, True)
+        w.events.response_head(w, x)
+        return
+    u.head_done = 1
+    u.keep_alive = w.response.keep_alive
+    if status == 101:
+        c.body_kind = BODY_RAW
+    elif x.is_head or status == 204 or status == 304:
+        c.body_kind = BODY_NONE
+    elif w.response.chunked:
+        c.body_kind = BODY_CHUNKED
+    elif w.response.content_length >= 0:
+        c.body_kind = BODY_COUNTED
+        c.body_left = w.response.content_length
+    else:
+        c.body_kind = BODY_RAW
+    if c.body_kind != BODY_NONE:
+        timer_set(&w.wheel, &c.timer, w.now_ms + plan_of(w, u).between_timeout_ms)
+    w.events.response_head(w, x)
+
+
+# --- what the exchange asks of this side -----------------------------------
+
+cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogil:
+    """The request head was written when the exchange began, to be sent again."""
+    conn_write(w, &x.upstream.conn, x.head.data + x.head.at, bytes_len(&x.head))
+    timer_set(
+        &w.wheel, &x.upstream.conn.timer,
+        w.now_ms + plan_of(w, x.upstream).response_timeout_ms,
+    )
+    return FAULT_NONE
+
+
+cdef void send_body(Worker *w, Exchange *x, const char *data, size_t n) noexcept nogil:
+    cdef Upstream *u = x.upstream
+    if x.request_kind == BODY_CHUNKED:
+        conn_write_chunk(w, &u.conn, data, n)
+    else:
+        conn_write(w, &u.conn, data, n)
+    if x.step == STEP_TUNNEL:
+        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).tunnel_timeout_ms)
+    elif not u.head_done:
+        # The time to answer counts from the last of the request.
+        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).response_timeout_ms)
+
+
+cdef void send_end(Worker *w, Exchange *x) noexcept nogil:
+    if x.step == STEP_TUNNEL:
+        conn_end(w, &x.upstream.conn)
+    elif x.request_kind == BODY_CHUNKED:
+        conn_write(w, &x.upstream.conn, b"0\r\n\r\n", 5)
+
+
+cdef void reset(Worker *w, Exchange *x) noexcept nogil:
+    if x.upstream is not NULL:
+        upstream_close(w, x.upstream, True)
+
+
+cdef void resume(Worker *w, Exchange *x) noexcept nogil:
+    if x.upstream is not NULL:
+        conn_queue(w, &x.upstream.conn)
+
+
+cdef bint is_full(Worker *w, Exchange *x) noexcept nogil:
+    return (
+        x.upstream is not NULL
+        and bytes_len(&x.upstream.conn.output) >= w.gateway.high_water_bytes
+    )
+
+
+cdef SideOps SIDE
+SIDE.head = send_head
+SIDE.body = send_body
+SIDE.end = send_end
+SIDE.reset = reset
+SIDE.resume = resume
+SIDE.is_full = is_full
+
+
+cdef const SideOps *upstream_side() noexcept nogil:
+    return &SIDE

@@ -1,0 +1,184 @@
+"""The command line, as a user meets it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.client import fetch
+from support.gateway import command, environment, run_cli
+from support.rig import Rig
+
+
+def test_flags_alone_make_a_proxy(rig: Rig) -> None:
+    a, b = rig.origin(name="a"), rig.origin(name="b")
+    gateway = rig.gateway_by_flags(
+        "--listen",
+        "127.0.0.1:0",
+        "--upstream",
+        a.address,
+        "--upstream",
+        f"{b.address};weight=3",
+        "--balance",
+        "round-robin",
+        "--workers",
+        "1",
+    )
+    with gateway.client() as client:
+        answers = [client.ask("GET", "/size/1") for _ in range(40)]
+
+    assert len(a.requests) == 10
+    assert {answer.status for answer in answers} == {200}
+
+
+def test_a_variable_sets_what_a_flag_would(rig: Rig) -> None:
+    origin = rig.origin()
+    gateway = rig.gateway(origin, flags=["--workers", "2"], server_header="file")
+    assert len(gateway.worker_pids()) == 2
+
+    by_env = rig.gateway(
+        origin, env={"FASTGATE_SERVER_HEADER": "env"}, server_header="file"
+    )
+    assert by_env.fetch("GET", "/size/1").value("server") == b"env"
+
+
+def test_the_version_is_printed() -> None:
+    answer = run_cli("version")
+
+    assert answer.returncode == 0
+    assert re.search(r"\d+\.\d+\.\d+", answer.stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--no-such-flag"],
+        ["no-such-command"],
+        ["run", "--workers"],
+        ["check"],
+    ],
+)
+def test_bad_usage_is_exit_code_2(arguments: list[str]) -> None:
+    answer = run_cli(*arguments)
+
+    assert answer.returncode == 2
+    assert answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_good_file_is_checked_without_binding(rig: Rig) -> None:
+    taken = rig.origin()
+    path = Path(rig.directory) / "good.toml"
+    path.write_text(
+        f'[listeners.main]\naddress = "{taken.address}"\n'
+        '[upstreams.a]\nendpoints = ["127.0.0.1:1"]\n'
+        '[[routes]]\nname = "a"\nupstream = "a"\n'
+    )
+    answer = run_cli("check", "-c", str(path))
+
+    assert answer.returncode == 0, answer.stderr
+    assert not taken.connections
+
+
+def test_every_error_of_a_file_is_reported_with_its_place(rig: Rig) -> None:
+    path = Path(rig.directory) / "bad.toml"
+    path.write_text(
+        '[gateway]\nworkers = "many"\ndrian = "5s"\n'
+        '[listeners.main]\naddress = "nowhere"\n'
+        '[upstreams.a]\nbalance = "bets"\nendpoints = []\n'
+        '[[routes]]\nname = "a"\nupstream = "b"\n'
+    )
+    answer = run_cli("check", "-c", str(path))
+    errors = [line for line in answer.stderr.splitlines() if str(path) in line]
+
+    assert answer.returncode == 1
+    assert {int(line.split(":")[1]) for line in errors} >= {2, 3, 5, 7, 8}
+    assert all(re.match(rf"(fastgate: )?{path}:\d+:\d+: ", line) for line in errors)
+    assert "did you mean" in answer.stderr
+    assert "drain" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("text", ["[gateway\n", "\x00", "= 1", "[a]\n[a]\n"])
+def test_a_file_that_is_not_toml_is_exit_code_1(rig: Rig, text: str) -> None:
+    path = Path(rig.directory) / "broken.toml"
+    path.write_text(text)
+    answer = run_cli("check", "-c", str(path))
+
+    assert answer.returncode == 1
+    assert str(path) in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_file_that_is_not_there_is_reported_plainly(rig: Rig) -> None:
+    answer = run_cli("check", "-c", f"{rig.directory}/none.toml")
+
+    assert answer.returncode in (1, 2)
+    assert "none.toml" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_the_printed_configuration_can_be_used(rig: Rig) -> None:
+    origin = rig.origin()
+    flags = ["--listen", "127.0.0.1:0", "--upstream", origin.address]
+    printed = run_cli("run", "--print-config", *flags, "--drain", "7s")
+    assert printed.returncode == 0, printed.stderr
+    path = Path(rig.directory) / "printed.toml"
+    path.write_text(printed.stdout)
+
+    assert run_cli("check", "-c", str(path)).returncode == 0
+    gateway = rig.gateway_by_flags("-c", str(path), "--workers", "1")
+    assert gateway.fetch("GET", "/size/1").status == 200
+
+
+def test_help_names_every_command_and_units() -> None:
+    answer = run_cli("--help")
+    run = run_cli("run", "--help")
+
+    assert answer.returncode == run.returncode == 0
+    for name in ("run", "check", "demo", "version", "status"):
+        assert name in answer.stdout
+    for word in ("--keepalive", "--max-header", "DURATION", "SIZE"):
+        assert word in run.stdout
+
+
+def test_the_demo_serves_two_upstreams_that_name_themselves(rig: Rig) -> None:
+    process = subprocess.Popen(
+        command("demo", "--listen", "127.0.0.1:0"),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        address = None
+        assert process.stdout
+        for line in process.stdout:
+            if found := re.search(r"listening on http://([\d.]+:\d+)", line):
+                address = found[1]
+            if address and "ready" in line:
+                break
+        assert address
+        bodies = {fetch(address).body for _ in range(10)}
+    finally:
+        process.terminate()
+        process.wait(15)
+        process.stdout.close()
+
+    assert len(bodies) == 2
+    assert process.returncode == 0
+
+
+def test_a_terminal_without_colours_gets_none(rig: Rig) -> None:
+    gateway = rig.gateway(rig.origin())
+    out = subprocess.run(
+        command("status", "--admin-socket", gateway.admin_socket),
+        env=environment({"NO_COLOR": "1"}),
+        capture_output=True,
+        check=True,
+    ).stdout
+
+    assert b"\x1b[" not in out

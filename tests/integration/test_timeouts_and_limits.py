@@ -1,0 +1,351 @@
+"""Every clock and every limit has its status, and ends what it should end."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from support import addresses
+from support.client import TruncatedError, request
+from support.origin import (
+    OriginConnection,
+    chunked,
+    pattern,
+    response,
+    silent,
+)
+from support.rig import Rig
+from support.waiting import Stopwatch, eventually
+
+HEAD = request("GET", "/size/1")
+
+# Client side clocks.
+
+
+def test_half_a_head_is_answered_408(rig: Rig) -> None:
+    origin = rig.origin()
+    client = rig.client(rig.gateway(origin, header_timeout="300ms"))
+    client.send(HEAD[:-2])
+    watch = Stopwatch()
+
+    assert client.read_response().status == 408
+    assert 0.2 <= watch.seconds <= 1.5
+    assert client.is_closed()
+    assert origin.received == b""
+
+
+def test_dripping_a_head_does_not_move_its_deadline(rig: Rig) -> None:
+    client = rig.client(rig.gateway(rig.origin(), header_timeout="500ms"))
+    watch = Stopwatch()
+    sent = client.drip(HEAD, pause_s=0.05)
+
+    assert sent < len(HEAD)
+    assert 0.4 <= watch.seconds <= 1.5
+    raw, _ = client.read_to_any_end()
+    assert raw.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_connection_that_says_nothing_is_closed(rig: Rig) -> None:
+    client = rig.client(rig.gateway(rig.origin(), header_timeout="300ms"))
+    watch = Stopwatch()
+    raw, _ = client.read_to_any_end()
+
+    assert watch.seconds <= 1.5
+    assert raw == b"" or raw.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("framing", ["counted", "chunked"])
+def test_a_body_that_stops_is_answered_408(rig: Rig, framing: str) -> None:
+    origin = rig.origin()
+    client = rig.client(rig.gateway(origin, body_timeout="300ms"))
+    if framing == "counted":
+        client.send(request("POST", "/any", {"Content-Length": "10"}) + b"12345")
+    else:
+        head = request("POST", "/any", {"Transfer-Encoding": "chunked"})
+        client.send(head + b"a\r\n12345")
+    watch = Stopwatch()
+
+    assert client.read_response("POST").status == 408
+    assert 0.2 <= watch.seconds <= 1.5
+    assert client.is_closed()
+    eventually(lambda: not origin.open_connections)
+    assert origin.requests == []
+
+
+@pytest.mark.slow
+def test_a_body_below_the_minimum_rate_is_answered_408(rig: Rig) -> None:
+    gateway = rig.gateway(rig.origin(), min_rate="10k", body_timeout="30s")
+    client = rig.client(gateway)
+    client.send(request("POST", "/any", {"Content-Length": "100000"}))
+    sent = client.drip(pattern(2000), pause_s=0.02)
+
+    assert sent < 2000
+    assert client.read_response("POST").status == 408
+
+
+def test_an_idle_client_is_let_go_without_a_word(rig: Rig) -> None:
+    client = rig.client(rig.gateway(rig.origin(), keepalive="300ms"))
+    assert client.ask("GET", "/size/1").status == 200
+    watch = Stopwatch()
+
+    assert client.is_closed(within_s=2)
+    assert 0.2 <= watch.seconds <= 1.5
+
+
+def test_an_idle_client_may_come_back_in_time(rig: Rig) -> None:
+    client = rig.client(rig.gateway(rig.origin(), keepalive="500ms"))
+    for _ in range(4):
+        assert client.ask("GET", "/size/1").status == 200
+        assert client.is_open(0.3)
+
+
+def test_keepalive_zero_closes_after_each_answer(rig: Rig) -> None:
+    client = rig.client(rig.gateway(rig.origin(), keepalive=0))
+    answer = client.ask("GET", "/size/1")
+
+    assert answer.is_last
+    assert client.is_closed()
+
+
+def test_a_connection_serves_so_many_requests_and_says_which_is_the_last(
+    rig: Rig,
+) -> None:
+    client = rig.client(rig.gateway(rig.origin(), keepalive_requests=3))
+    answers = [client.ask("GET", "/size/1") for _ in range(3)]
+
+    assert [answer.is_last for answer in answers] == [False, False, True]
+    assert client.is_closed()
+
+
+def test_a_client_that_never_reads_is_dropped(rig: Rig) -> None:
+    origin = rig.origin()
+    gateway = rig.gateway(origin, send_timeout="500ms")
+    client = rig.client(gateway, receive_buffer_bytes=4096)
+    client.send(request("GET", "/size/33554432"))
+    origin.wait_for_requests(1)
+
+    eventually(
+        lambda: not origin.open_connections, within_s=4, what="the upstream is let go"
+    )
+
+
+# Upstream clocks.
+
+
+def test_a_refused_connection_is_answered_503(rig: Rig) -> None:
+    assert rig.gateway(addresses.unused()).fetch().status == 503
+
+
+def test_a_connection_that_is_never_accepted_is_given_up(rig: Rig) -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = f"127.0.0.1:{full.getsockname()[1]}"
+        # The queue of a backlog of 0 holds one; from then on SYNs are dropped.
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+            fillers.append(filler)
+        gateway = rig.gateway(address, connect_timeout="300ms", retries=0)
+        watch = Stopwatch()
+        status = gateway.fetch().status
+        seconds = watch.seconds
+        for filler in fillers:
+            filler.close()
+
+    assert status in (503, 504)
+    assert 0.2 <= seconds <= 2
+
+
+def test_an_upstream_that_never_answers_is_given_up_with_504(rig: Rig) -> None:
+    origin = rig.origin(silent)
+    gateway = rig.gateway(origin, upstream_timeout="300ms", retries=0)
+    watch = Stopwatch()
+    status = gateway.fetch().status
+
+    assert status == 504
+    assert 0.2 <= watch.seconds <= 1.5
+    eventually(lambda: not origin.open_connections)
+
+
+def test_a_post_is_not_retried_after_a_timeout(rig: Rig) -> None:
+    origins = [rig.origin(silent), rig.origin(silent)]
+    gateway = rig.gateway(*origins, upstream_timeout="200ms", retries=3)
+
+    assert gateway.fetch("POST", "/", body=b"once").status == 504
+    assert sum(len(origin.requests) for origin in origins) == 1
+
+
+def test_an_answer_that_stops_midway_is_broken_off(rig: Rig) -> None:
+    def script(connection: OriginConnection) -> None:
+        if connection.read_request():
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
+            connection.wait_closed()
+
+    origin = rig.origin(script)
+    client = rig.client(rig.gateway(origin, between_timeout="300ms"))
+    client.send(request())
+    watch = Stopwatch()
+    with pytest.raises(TruncatedError):
+        client.read_response()
+
+    assert 0.2 <= watch.seconds <= 1.5
+
+
+def test_a_slow_answer_is_not_broken_off_while_bytes_come(rig: Rig) -> None:
+    gateway = rig.gateway(
+        rig.origin(), between_timeout="300ms", upstream_timeout="300ms"
+    )
+
+    assert gateway.fetch("GET", "/drip/10/100").body == pattern(10)
+
+
+@pytest.mark.parametrize("where", ["settings", "route"])
+def test_the_total_deadline_ends_with_504(rig: Rig, where: str) -> None:
+    options = {"deadline": "300ms"}
+    gateway = rig.gateway(
+        rig.origin(silent), **(options if where == "settings" else {"route": options})
+    )
+    watch = Stopwatch()
+
+    assert gateway.fetch().status == 504
+    assert 0.2 <= watch.seconds <= 1.5
+
+
+def test_the_total_deadline_breaks_off_an_answer_that_drips(rig: Rig) -> None:
+    client = rig.client(rig.gateway(rig.origin(), deadline="400ms"))
+    client.send(request("GET", "/drip/1000/20"))
+    watch = Stopwatch()
+    with pytest.raises(TruncatedError):
+        client.read_response()
+
+    assert 0.3 <= watch.seconds <= 1.5
+
+
+# Limits.
+
+
+def test_a_counted_body_over_the_limit_is_refused_at_its_head(rig: Rig) -> None:
+    origin = rig.origin()
+    client = rig.client(rig.gateway(origin, max_body="1k"))
+    client.send(request("POST", "/any", {"Content-Length": "1025"}))
+
+    assert client.read_response("POST").status == 413
+    assert client.is_closed()
+    assert origin.received == b""
+
+
+def test_a_chunked_body_over_the_limit_is_refused_when_it_gets_there(rig: Rig) -> None:
+    origin = rig.origin()
+    client = rig.client(rig.gateway(origin, max_body="1k"))
+    head = request("POST", "/any", {"Transfer-Encoding": "chunked"})
+    client.send_as_far_as_taken(head + chunked(pattern(5000), 500))
+
+    assert client.read_response("POST").status == 413
+    eventually(lambda: not origin.open_connections)
+    assert origin.requests == []
+
+
+@pytest.mark.parametrize("framing", ["counted", "chunked"])
+def test_a_body_at_the_limit_passes(rig: Rig, framing: str) -> None:
+    gateway = rig.gateway(rig.origin(), max_body="1k")
+    body = pattern(1024)
+    headers = {} if framing == "counted" else {"Transfer-Encoding": "chunked"}
+    data = request("POST", "/any", headers, None if headers else body)
+    client = rig.client(gateway)
+    client.send(data + (chunked(body) if headers else b""))
+
+    assert client.read_response("POST").status == 200
+
+
+def test_a_route_has_a_body_limit_of_its_own(rig: Rig) -> None:
+    gateway = rig.gateway(rig.origin(), max_body="1k", route={"max_body": "2k"})
+
+    assert gateway.fetch("POST", "/any", body=pattern(2048)).status == 200
+    assert gateway.fetch("POST", "/any", body=pattern(2049)).status == 413
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "status"),
+    [
+        ({"max_target": "1k"}, request("GET", "/" + "a" * 1023), 200),
+        ({"max_target": "1k"}, request("GET", "/" + "a" * 1024), 414),
+        ({"max_header": "2k"}, request("GET", "/", {"X-A": "a" * 1900}), 200),
+        ({"max_header": "2k"}, request("GET", "/", {"X-A": "a" * 2100}), 431),
+        (
+            {"max_headers": 10},
+            request("GET", "/", {f"X-{n}": "a" for n in range(9)}),
+            200,
+        ),
+        (
+            {"max_headers": 10},
+            request("GET", "/", {f"X-{n}": "a" for n in range(10)}),
+            431,
+        ),
+    ],
+)
+def test_the_limits_of_a_head_are_exact(
+    rig: Rig, settings: dict, data: bytes, status: int
+) -> None:
+    client = rig.client(rig.gateway(rig.origin(), **settings))
+    client.send(data)
+
+    assert client.read_response().status == status
+
+
+def test_a_worker_takes_no_more_connections_than_it_may(rig: Rig) -> None:
+    gateway = rig.gateway(rig.origin(), max_conns=5)
+    clients = [rig.client(gateway) for _ in range(5)]
+    assert [client.ask("GET", "/size/1").status for client in clients] == [200] * 5
+    extra = rig.client(gateway)
+    extra.send_as_far_as_taken(HEAD)
+    if extra.has_answer(0.3):
+        raw, _ = extra.read_to_any_end()
+        assert raw == b"" or raw.startswith(b"HTTP/1.1 503 ")
+    extra.close()
+    clients.pop().close()
+
+    eventually(lambda: gateway.fetch("GET", "/size/1").status == 200, within_s=3)
+
+
+def test_the_answer_of_the_gateway_itself_is_short_and_plain(rig: Rig) -> None:
+    gateway = rig.gateway(addresses.unused())
+    answer = gateway.fetch()
+
+    assert (answer.value("content-type") or b"").startswith(b"text/plain")
+    assert 0 < len(answer.body) < 256
+    assert answer.value("server") == b"fastgate"
+
+
+def test_head_gets_the_gateways_own_answer_without_its_body(rig: Rig) -> None:
+    client = rig.client(rig.gateway(addresses.unused()))
+
+    assert client.ask("HEAD", "/").status == 503
+    if client.is_open():
+        assert client.ask("HEAD", "/").status == 503
+
+
+def test_a_503_does_not_cost_the_client_its_connection(rig: Rig) -> None:
+    client = rig.client(rig.gateway(addresses.unused(), rig.origin(silent)))
+    client.send(request("GET", "/"))
+    assert client.is_open(0.1)
+    client.close()
+    gateway = rig.gateway(addresses.unused())
+    client = rig.client(gateway)
+
+    assert [client.ask("GET", "/").status for _ in range(3)] == [503] * 3
+
+
+def test_a_large_answer_head_is_a_bad_answer(rig: Rig) -> None:
+    origin = rig.origin()
+
+    def script(connection: OriginConnection) -> None:
+        if connection.read_request():
+            connection.send(response(200, b"ok", {"X-A": "a" * 1_000_000}))
+            connection.wait_closed()
+
+    origin.script = script
+
+    assert rig.gateway(origin).fetch().status == 502

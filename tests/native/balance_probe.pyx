@@ -1,0 +1,373 @@
+"""The rooms slots, balance and limits, opened to pytest.
+
+Runs in: tests only. Arguments are checked here, for the rooms themselves trust
+their callers. The `time_*` functions loop in C and return nanoseconds of CPU a
+turn, so that neither Python's calls nor other processes' time are measured.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.string cimport memcpy, memset
+from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
+
+from fastgate.dataplane cimport balance, limits, slots
+from fastgate.dataplane.atomics cimport fg_store, fg_store32
+
+cdef extern from * nogil:
+    """
+    #define fg_probe_add(p, d) __atomic_fetch_add((p), (d), __ATOMIC_RELAXED)
+    """
+    int32_t fg_probe_add(int32_t *p, int32_t d)
+
+POLICIES = {
+    "round-robin": balance.POLICY_ROUND_ROBIN,
+    "least-connections": balance.POLICY_LEAST_CONNECTIONS,
+    "random-two": balance.POLICY_RANDOM_TWO,
+    "ip-hash": balance.POLICY_IP_HASH,
+    "hash": balance.POLICY_HASH,
+    "least-time": balance.POLICY_LEAST_TIME,
+}
+NO_ENDPOINT = balance.NO_ENDPOINT
+
+cdef enum:
+    MAX_TRIED = 64
+    MAX_CIDRS = 64
+
+
+cdef slots.Shared *shared_of(slots.Region region, int worker, int endpoint) except NULL:
+    if not 0 <= worker < region.shared.n_workers:
+        raise IndexError(worker)
+    if not 0 <= endpoint < region.shared.n_endpoints:
+        raise IndexError(endpoint)
+    return &region.shared
+
+
+cdef double now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
+    return now.tv_sec * 1e9 + now.tv_nsec
+
+
+# --- slots
+
+
+def lease(slots.Region region, int worker, int endpoint):
+    slots.lease(shared_of(region, worker, endpoint), worker, endpoint)
+
+
+def settle(slots.Region region, int worker, int endpoint, bint failed=False):
+    slots.settle(shared_of(region, worker, endpoint), worker, endpoint, failed)
+
+
+def in_flight(slots.Region region, int endpoint):
+    return slots.in_flight(shared_of(region, 0, endpoint), endpoint)
+
+
+def write_row(slots.Region region, int worker, int gauges, int64_t totals):
+    """What a worker's engine writes into its row."""
+    cdef slots.WorkerRow *row = &shared_of(region, worker, 0).workers[worker]
+    fg_store32(&row.connections, gauges)
+    fg_store32(&row.exchanges, gauges)
+    fg_store32(&row.upstream_connections, gauges)
+    fg_store(&row.accepted, totals)
+    fg_store(&row.requests, totals)
+    fg_store(&row.bytes_out, totals)
+    fg_store(&row.statuses[2], totals)
+
+
+def mark(slots.Region region, int endpoint, int64_t skip_until_ms):
+    cdef slots.Shared *s = shared_of(region, 0, endpoint)
+    fg_store(&s.endpoints[endpoint].skip_until_ms, skip_until_ms)
+
+
+def set_latency(slots.Region region, int endpoint, int64_t latency_us):
+    cdef slots.Shared *s = shared_of(region, 0, endpoint)
+    fg_store(&s.endpoints[endpoint].latency_us, latency_us)
+
+
+def vandalise(slots.Region region, int endpoint, int value32, int64_t value64):
+    """Every word of one slot and its cells, as a broken worker might leave it."""
+    cdef slots.Shared *s = shared_of(region, 0, endpoint)
+    cdef int i
+    fg_store32(&s.endpoints[endpoint].weight, value32)
+    fg_store(&s.endpoints[endpoint].latency_us, value64)
+    fg_store(&s.endpoints[endpoint].skip_until_ms, value64)
+    for i in range(s.n_workers):
+        fg_store32(&s.cells[endpoint * s.columns + i], value32)
+
+
+# --- balance
+
+
+cdef class Group:
+    """One upstream in one worker. `identities` default to hashes of the index."""
+
+    def __cinit__(
+        self, str policy, members, *, identities=None, int bound_percent=0,
+        uint64_t seed=0,
+    ):
+        cdef int i
+        members = list(members)
+        balance.group_init(
+            &self.group, POLICIES[policy], len(members), bound_percent, seed
+        )
+        for i, member in enumerate(members):
+            self.group.members[i] = member
+            self.group.identities[i] = (
+                hash_bytes(b"10.0.0.%d:80" % <int>member, 1)
+                if identities is None else identities[i]
+            )
+
+    def __dealloc__(self):
+        balance.group_free(&self.group)
+
+    cdef int choose(
+        self, region, uint64_t key, uint64_t draw, int64_t now_ms, tried
+    ) except -2:
+        cdef balance.Choice choice
+        cdef int at[MAX_TRIED]
+        cdef int i
+        cdef slots.Shared *s
+        if len(tried) > MAX_TRIED:
+            raise ValueError("tried")
+        for i in range(self.group.n):
+            shared_of(region, 0, self.group.members[i])
+        for i, endpoint in enumerate(tried):
+            at[i] = endpoint
+        choice.key = key
+        choice.draw = draw
+        choice.now_ms = now_ms
+        choice.tried = at
+        choice.n_tried = <int>len(tried)
+        s = shared_of(region, 0, 0)
+        return balance.pick(&self.group, s, &choice)
+
+    def pick(
+        self, region, *, uint64_t key=0, uint64_t draw=0, int64_t now_ms=0, tried=()
+    ):
+        return self.choose(region, key, draw, now_ms, tried)
+
+    def turn_clock(self, uint64_t by):
+        """Let round robin's virtual time pass without a turn."""
+        self.group.virtual_time += by
+
+    def pick_keys(self, slots.Region region, int n, uint64_t seed):
+        """The picks of n pseudo-random keys (and draws), as a list."""
+        cdef balance.Choice choice
+        cdef int i
+        picks = []
+        shared_of(region, 0, 0)
+        memset(&choice, 0, sizeof(choice))
+        for i in range(n):
+            choice.key = balance.hash_bytes(<const char *>&i, sizeof(i), seed)
+            choice.draw = balance.hash_bytes(<const char *>&i, sizeof(i), ~seed)
+            picks.append(balance.pick(&self.group, &region.shared, &choice))
+        return picks
+
+
+def group_is_free_after_two_frees():
+    cdef balance.Group group
+    balance.group_init(&group, balance.POLICY_HASH, 3, 0, 0)
+    balance.group_free(&group)
+    balance.group_free(&group)
+    return group.members is NULL and group.n == 0
+
+
+def raw_policy(int policy, int n, int bound_percent):
+    """group_init with numbers that no name stands for."""
+    cdef balance.Group group
+    balance.group_init(&group, policy, n, bound_percent, 0)
+    balance.group_free(&group)
+
+
+def hash_bytes(bytes data, uint64_t seed):
+    return balance.hash_bytes(<const char *>data, len(data), seed)
+
+
+def siphash(bytes data, uint64_t k0, uint64_t k1):
+    return balance.siphash(<const char *>data, len(data), k0, k1)
+
+
+# --- limits
+
+
+def is_trusted(list networks, bytes address):
+    """networks: (16 bytes, bits) each."""
+    cdef limits.Cidr cidrs[MAX_CIDRS]
+    cdef int i
+    if len(networks) > MAX_CIDRS or len(address) != 16:
+        raise ValueError("is_trusted")
+    for i, (prefix, bits) in enumerate(networks):
+        if len(prefix) != 16:
+            raise ValueError("prefix")
+        memcpy(cidrs[i].address, <const char *>prefix, 16)
+        cidrs[i].bits = bits
+    return limits.is_trusted(
+        cidrs, <int>len(networks), <const uint8_t *><const char *>address
+    )
+
+
+def parse_address(bytes text):
+    """The 16 bytes, or None. The text is read where no NUL follows it."""
+    cdef uint8_t out[16]
+    memset(out, 0xAA, 16)
+    padded = text + b"9:9"
+    if limits.parse_address(<const char *>padded, len(text), out):
+        return (<char *>out)[:16]
+    if any(byte != 0xAA for byte in (<char *>out)[:16]):
+        raise AssertionError("out16 was touched")
+    return None
+
+
+cdef class Budget:
+    def __cinit__(self):
+        memset(&self.budget, 0, sizeof(self.budget))
+
+    def note_request(self, int percent):
+        limits.budget_note_request(&self.budget, percent)
+
+    def take(self, int percent, int64_t now_ms):
+        return limits.budget_take(&self.budget, percent, now_ms)
+
+
+cdef class Random:
+    """Seeded from `state` (four words) or from the kernel."""
+
+    def __cinit__(self, state=None):
+        cdef int i
+        if state is None:
+            limits.random_seed(&self.random)
+        else:
+            for i in range(4):
+                self.random.s[i] = state[i]
+
+    def next(self):
+        return limits.random_next(&self.random)
+
+
+# --- time, in nanoseconds a turn
+
+
+def time_lease_settle(slots.Region region, int worker, int64_t n):
+    cdef slots.Shared *s = shared_of(region, worker, 0)
+    cdef double start
+    cdef int64_t _i
+    with nogil:
+        start = now_ns()
+        for _i in range(n):
+            slots.lease(s, worker, 0)
+            slots.settle(s, worker, 0, False)
+        start = now_ns() - start
+    return start / n
+
+
+def time_cells(slots.Region region, int worker, int64_t n):
+    """Only the gauge: one plain store up, one down, in this worker's own cell."""
+    cdef slots.Shared *s = shared_of(region, worker, 0)
+    cdef double start
+    cdef int64_t _i
+    with nogil:
+        start = now_ns()
+        for _i in range(n):
+            slots.fg_bump32(&s.cells[worker], 1)
+            slots.fg_bump32(&s.cells[worker], -1)
+        start = now_ns() - start
+    return start / n
+
+
+def time_fetch_add(slots.Region region, int64_t n):
+    """The alternative: one shared word, locked up and locked down."""
+    cdef slots.Shared *s = shared_of(region, 0, 0)
+    cdef double start
+    cdef int64_t _i
+    with nogil:
+        start = now_ns()
+        for _i in range(n):
+            fg_probe_add(&s.cells[0], 1)
+            fg_probe_add(&s.cells[0], -1)
+        start = now_ns() - start
+    return start / n
+
+
+def time_in_flight(slots.Region region, int64_t n):
+    cdef slots.Shared *s = shared_of(region, 0, 0)
+    cdef double start
+    cdef int64_t i, total = 0
+    with nogil:
+        start = now_ns()
+        for i in range(n):
+            total += slots.in_flight(s, <int>(i & 1))
+        start = now_ns() - start
+    if total != 0:
+        raise AssertionError("the region was not idle")
+    return start / n
+
+
+def time_pick(Group group, slots.Region region, int64_t n):
+    """Pick, lease, and settle what was leased some picks ago, as a worker does."""
+    cdef slots.Shared *s = shared_of(region, 0, 0)
+    cdef balance.Choice choice
+    cdef double start
+    cdef int held[8]
+    cdef int64_t i
+    cdef int slot
+    memset(&choice, 0, sizeof(choice))
+    memset(held, 0xFF, sizeof(held))
+    with nogil:
+        start = now_ns()
+        for i in range(n):
+            choice.key = <uint64_t>i * <uint64_t>0x9E3779B97F4A7C15U
+            choice.draw = choice.key ^ <uint64_t>0x5555555555555555U
+            slot = <int>(i & 7)
+            if held[slot] >= 0:
+                slots.settle(s, 0, held[slot], False)
+            held[slot] = balance.pick(&group.group, s, &choice)
+            if held[slot] >= 0:
+                slots.lease(s, 0, held[slot])
+        start = now_ns() - start
+    for slot in range(8):
+        if held[slot] >= 0:
+            slots.settle(s, 0, held[slot], False)
+    return start / n
+
+
+def time_hash(bytes data, int64_t n):
+    cdef const char *at = data
+    cdef size_t size = len(data)
+    cdef double start
+    cdef uint64_t chained = 1
+    cdef int64_t _i
+    with nogil:
+        start = now_ns()
+        for _i in range(n):
+            chained = balance.hash_bytes(at, size, chained)
+        start = now_ns() - start
+    return start / n if chained else 0.0
+
+
+def time_random(Random random, int64_t n):
+    cdef double start
+    cdef uint64_t all_bits = 0
+    cdef int64_t _i
+    with nogil:
+        start = now_ns()
+        for _i in range(n):
+            all_bits |= limits.random_next(&random.random)
+        start = now_ns() - start
+    return start / n if all_bits else 0.0
+
+
+def time_parse_address(bytes text, int64_t n):
+    cdef const char *at = text
+    cdef size_t size = len(text)
+    cdef uint8_t out[16]
+    cdef double start
+    cdef bint parsed = True
+    cdef int64_t _i
+    with nogil:
+        start = now_ns()
+        for _i in range(n):
+            parsed &= limits.parse_address(at, size, out)
+        start = now_ns() - start
+    if not parsed:
+        raise ValueError(text)
+    return start / n

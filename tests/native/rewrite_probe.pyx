@@ -1,0 +1,389 @@
+"""The writers of rewrite, router and accesslog, callable from a test.
+
+Runs in: tests only.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from fastgate.dataplane.accesslog cimport (
+    LOG_COMBINED, LOG_JSON, LOG_OFF, Log, LogRecord, Text, log_close, log_flush,
+    log_line, log_open, log_reopen, log_tick,
+)
+from fastgate.dataplane.faults cimport fault_info
+from fastgate.dataplane.limits cimport Cidr, parse_address
+from fastgate.dataplane.rewrite cimport (
+    RULE_ADD, RULE_REMOVE, RULE_SET, client_address, reason_phrase as c_phrase,
+    write_reply as c_write_reply, write_request, write_response,
+)
+from fastgate.dataplane.router cimport RouteQuery, Router, route
+from fastgate.dataplane.wire cimport (
+    Field, HeadLimits, MAX_FIELDS, MAX_HEAD_BYTES, Parser, header_id, parse_head,
+    parser_init,
+)
+
+OPS = {"set": RULE_SET, "add": RULE_ADD, "remove": RULE_REMOVE}
+
+
+cdef int64_t now_ns() noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return <int64_t>t.tv_sec * 1000000000 + t.tv_nsec
+
+
+cdef object outcome(const char *out, ssize_t n, size_t room):
+    """The bytes written, or the word of the fault; checks the guard bytes."""
+    cdef size_t i
+    for i in range(64):
+        if out[room + i] != <char>0xa5:
+            raise AssertionError("wrote past its room")
+    if n < 0:
+        return fault_info(<int>-n).reason.decode()
+    return out[:n]
+
+
+cdef char *guarded(size_t room) except NULL:
+    cdef char *out = <char *>malloc(room + 64)
+    if out is NULL:
+        raise MemoryError
+    memset(out, 0xa5, room + 64)
+    return out
+
+
+cdef class Message:
+    """Owns a Head and whatever Python bytes its spans borrow."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.kept = []
+        self.head = <Head *>calloc(1, sizeof(Head))
+        if self.head is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.head)
+        free(self.rules)
+
+    cdef const char *keep(self, object text, uint32_t *length):
+        """Keep the bytes alive as long as the head that borrows them."""
+        cdef bytes exact = bytes(text)
+        self.kept.append(exact)
+        length[0] = <uint32_t>len(exact)
+        return exact
+
+    cdef void fill(self, list fields, dict start) except *:
+        cdef Head *h = self.head
+        cdef Field *f
+        cdef uint32_t n
+        cdef int i
+        for i in range(32):
+            h.field_of[i] = -1
+        if len(fields) > MAX_FIELDS:
+            raise ValueError("too many fields")
+        for i, row in enumerate(fields):
+            f = &h.fields[i]
+            f.name = self.keep(row[0], &n)
+            f.name_len = <unsigned short>n
+            f.value = self.keep(row[1], &f.value_len)
+            f.dropped = len(row) > 2 and row[2]
+            f.id = <uint8_t>header_id(f.name, n)
+            if h.field_of[f.id] < 0:
+                h.field_of[f.id] = i
+        h.n_fields = <unsigned short>len(fields)
+        h.minor = start.pop("minor", 1)
+        h.chunked = start.pop("chunked", False)
+        h.content_length = start.pop("content_length", -1)
+        h.status = start.pop("status", 0)
+        h.method_name = self.keep(start.pop("method", b"GET"), &h.method_len)
+        h.path = self.keep(start.pop("path", b"/"), &h.path_len)
+        h.query = self.keep(start.pop("query", b""), &h.query_len)
+        h.authority = self.keep(start.pop("authority", b""), &h.authority_len)
+        h.reason = self.keep(start.pop("reason", b""), &h.reason_len)
+        h.upgrade_value = self.keep(start.pop("upgrade", b""), &h.upgrade_len)
+        h.upgrade = h.upgrade_len > 0
+
+    cdef void fill_rules(self, Rules *out, list rules) except *:
+        cdef int i
+        cdef uint32_t n
+        cdef Rule *rule
+        free(self.rules)
+        self.rules = <Rule *>calloc(len(rules) + 1, sizeof(Rule))
+        for i, (op, name, value) in enumerate(rules):
+            rule = &self.rules[i]
+            rule.op = OPS[op]
+            rule.name = self.keep(name, &n)
+            rule.name_len = <unsigned short>n
+            rule.value = self.keep(value, &rule.value_len)
+            rule.id = <uint8_t>header_id(rule.name, n)
+        out.n = <int>len(rules)
+        out.rules = self.rules
+
+
+cdef class RequestProbe(Message):
+    """A request and all that decides how it is written upstream."""
+
+    def __init__(
+        self, fields=(), *, rules=(), host=None, x_forwarded=False, forwarded=False,
+        request_id=False, via=False, peer=b"192.0.2.7", v6=False, trusted=False,
+        port=8080, scheme=b"http", own_id=b"0" * 32, tunnel=False, **start,
+    ):
+        cdef uint32_t n
+        self.fill(list(fields), start)
+        if start:
+            raise TypeError(f"unknown: {sorted(start)}")
+        if host is not None:
+            self.policy.host = self.keep(host, &self.policy.host_len)
+        self.policy.x_forwarded = x_forwarded
+        self.policy.forwarded = forwarded
+        self.policy.request_id = request_id
+        self.policy.via = via
+        self.fill_rules(&self.policy.rules, list(rules))
+        self.facts.peer = self.keep(peer, &self.facts.peer_len)
+        self.facts.peer_is_v6 = v6
+        self.facts.trusted = trusted
+        self.facts.local_port = port
+        self.facts.scheme = self.keep(scheme, &self.facts.scheme_len)
+        self.facts.request_id = self.keep(own_id, &n)
+        self.facts.tunnel = tunnel
+
+    def read(self, bytes raw):
+        """Take the head from bytes, as a client sends it; the word of a fault."""
+        cdef Parser parser
+        cdef HeadLimits limits = HeadLimits(MAX_HEAD_BYTES, 250, 8192, False)
+        cdef size_t consumed = 0
+        self.kept.append(raw)
+        parser_init(&parser, False)
+        cdef int fault = parse_head(
+            &parser, self.head, &limits, raw, len(raw), 0, &consumed
+        )
+        return fault_info(fault).reason.decode()
+
+    def write(self, size_t room=65536):
+        """The bytes that go upstream, or the word of the fault."""
+        cdef char *out = guarded(room)
+        cdef ssize_t n = write_request(
+            out, room, self.head, &self.policy, &self.facts
+        )
+        try:
+            return outcome(out, n, room)
+        finally:
+            free(out)
+
+    def time_ns(self, int rounds):
+        """Nanoseconds of one write, over so many rounds."""
+        cdef char out[65536]
+        cdef ssize_t total = 0
+        cdef int64_t began
+        cdef int _round
+        with nogil:
+            began = now_ns()
+            for _round in range(rounds):
+                total += write_request(
+                    out, 65536, self.head, &self.policy, &self.facts
+                )
+            began = now_ns() - began
+        if total <= 0:
+            raise AssertionError("the request was refused")
+        return began / rounds
+
+
+cdef class ResponseProbe(Message):
+    """A response and all that decides how it is written to the client."""
+
+    def __init__(
+        self, fields=(), *, rules=(), server=None, via=False, length=-1,
+        send_chunked=False, bodiless=False, close=False, client_minor=1,
+        tunnel=False, **start,
+    ):
+        start.setdefault("status", 200)
+        self.fill(list(fields), start)
+        if start:
+            raise TypeError(f"unknown: {sorted(start)}")
+        if server is not None:
+            self.policy.server = self.keep(server, &self.policy.server_len)
+        self.policy.via = via
+        self.fill_rules(&self.policy.rules, list(rules))
+        self.framing.content_length = length
+        self.framing.chunked = send_chunked
+        self.framing.bodiless = bodiless
+        self.framing.close = close
+        self.framing.client_minor = client_minor
+        self.framing.tunnel = tunnel
+
+    def write(self, size_t room=65536):
+        """The bytes that go to the client, or the word of the fault."""
+        cdef char *out = guarded(room)
+        cdef ssize_t n = write_response(
+            out, room, self.head, &self.policy, &self.framing
+        )
+        try:
+            return outcome(out, n, room)
+        finally:
+            free(out)
+
+    def time_ns(self, int rounds):
+        """Nanoseconds of one write, over so many rounds."""
+        cdef char out[65536]
+        cdef ssize_t total = 0
+        cdef int64_t began
+        cdef int _round
+        with nogil:
+            began = now_ns()
+            for _round in range(rounds):
+                total += write_response(
+                    out, 65536, self.head, &self.policy, &self.framing
+                )
+            began = now_ns() - began
+        if total <= 0:
+            raise AssertionError("the response was refused")
+        return began / rounds
+
+
+def write_reply(
+    int status, bytes text=b"", *, bytes server=b"", bytes date=None,
+    bint close=False, bint head_only=False, size_t room=4096,
+):
+    """One of the gateway's own answers, or the word of the fault."""
+    cdef char *out = guarded(room)
+    cdef const char *c_date = NULL
+    if date is not None:
+        c_date = date
+    cdef ssize_t n = c_write_reply(
+        out, room, status, text, server, <uint32_t>len(server), c_date,
+        close, head_only,
+    )
+    try:
+        return outcome(out, n, room)
+    finally:
+        free(out)
+
+
+def reason_phrase(int status):
+    """The standard phrase of a status."""
+    return c_phrase(status)
+
+
+def client_of(bytes peer, fields=(), trusted=()):
+    """Whose request it is; `trusted` are (address, bits) of the mapped form."""
+    cdef RequestProbe probe = RequestProbe(fields)
+    cdef Cidr cidrs[16]
+    cdef char out[64]
+    cdef size_t n
+    cdef int i
+    for i, (text, bits) in enumerate(trusted):
+        if not parse_address(text, len(text), cidrs[i].address):
+            raise ValueError(text)
+        cidrs[i].bits = bits
+    n = client_address(
+        probe.head, cidrs, <int>len(trusted), peer, len(peer), out, 64
+    )
+    return out[:n]
+
+
+def time_route_ns(Router router, bytes host, bytes path, int rounds):
+    """Nanoseconds of one lookup, over so many rounds."""
+    cdef RouteQuery q
+    cdef int64_t began
+    cdef int64_t total = 0
+    cdef int _round
+    q.host = host
+    q.host_len = <uint32_t>len(host)
+    q.path = path
+    q.path_len = <uint32_t>len(path)
+    with nogil:
+        began = now_ns()
+        for _round in range(rounds):
+            total += route(router.table, &q)
+        began = now_ns() - began
+    if total < 0:
+        raise AssertionError("no route")
+    return began / rounds
+
+
+cdef class LogProbe:
+    """A log on a descriptor, which it owns, and the record it is given."""
+
+    cdef Log log
+    cdef LogRecord record
+    cdef list kept
+
+    def __init__(self, int fd, form="combined", size_t size=16384):
+        forms = {"off": LOG_OFF, "combined": LOG_COMBINED, "json": LOG_JSON}
+        log_open(&self.log, fd, forms[form], size)
+
+    def __dealloc__(self):
+        log_close(&self.log)
+
+    cdef Text text(self, dict values, str key):
+        cdef Text text
+        cdef bytes value = values.pop(key, None)
+        text.at = NULL
+        text.len = 0
+        if value is not None:
+            self.kept.append(value)
+            text.at = value
+            text.len = <uint32_t>len(value)
+        return text
+
+    def line(self, **values):
+        """Append one line."""
+        self.kept = []
+        self.record.remote_addr = self.text(values, "remote_addr")
+        self.record.remote_user = self.text(values, "remote_user")
+        self.record.request_line = self.text(values, "request_line")
+        self.record.referer = self.text(values, "referer")
+        self.record.user_agent = self.text(values, "user_agent")
+        self.record.host = self.text(values, "host")
+        self.record.request_id = self.text(values, "request_id")
+        self.record.route = self.text(values, "route")
+        self.record.upstream = self.text(values, "upstream")
+        self.record.endpoint = self.text(values, "endpoint")
+        self.record.reason = self.text(values, "reason")
+        self.record.status = values.pop("status", 200)
+        self.record.retries = values.pop("retries", 0)
+        self.record.bytes_in = values.pop("bytes_in", 0)
+        self.record.bytes_out = values.pop("bytes_out", 0)
+        self.record.total_us = values.pop("total_us", 0)
+        self.record.upstream_us = values.pop("upstream_us", -1)
+        if values:
+            raise TypeError(f"unknown: {sorted(values)}")
+        log_line(&self.log, &self.record)
+
+    def time_ns(self, int rounds):
+        """Nanoseconds of the last line again, writes to the file included."""
+        cdef int64_t began
+        cdef int _round
+        with nogil:
+            began = now_ns()
+            for _round in range(rounds):
+                log_line(&self.log, &self.record)
+            began = now_ns() - began
+        return began / rounds
+
+    def tick(self, int64_t wall_s):
+        """Set the clock; returns its three texts."""
+        log_tick(&self.log, wall_s)
+        return self.log.local_time, self.log.iso_time, self.log.http_date
+
+    def flush(self):
+        """Write the buffer out."""
+        log_flush(&self.log)
+
+    def reopen(self, int fd):
+        """Go on in another file."""
+        log_reopen(&self.log, fd)
+
+    def close(self):
+        """Write out, close, free."""
+        log_close(&self.log)
+
+    @property
+    def dropped(self):
+        """Lines lost."""
+        return self.log.dropped
+
+    @property
+    def used(self):
+        """Bytes in the buffer."""
+        return self.log.used

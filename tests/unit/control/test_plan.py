@@ -1,0 +1,194 @@
+import socket
+
+import pytest
+
+from fastgate.config.model import Config
+from fastgate.control.plan import UPSTREAM_SETTINGS, make_plan
+from fastgate.control.sockets import BoundListener
+
+
+def config(**changes):
+    values = {
+        "listeners": {"web": {"address": "127.0.0.1:0"}},
+        "upstreams": {"users": {"endpoints": ["127.0.0.1:9000"]}},
+        "routes": [{"name": "all", "upstream": "users"}],
+    }
+    return Config(**(values | changes))
+
+
+def plan_of(log, **changes):
+    return make_plan(config(**changes), [], log)
+
+
+def test_endpoints_are_numbered_over_all_upstreams(log):
+    plan = plan_of(
+        log,
+        upstreams={
+            "users": {"endpoints": ["127.0.0.1:1", "[::1]:2"]},
+            "files": {"endpoints": ["unix:/run/files", "10.0.0.1:3;weight=7"]},
+        },
+    )
+
+    assert [u["first_endpoint"] for u in plan.upstreams] == [0, 2]
+    keys = ("index", "family", "host", "port", "weight", "up")
+    assert [tuple(e[key] for key in keys) for e in plan.endpoints] == [
+        (0, "inet", "127.0.0.1", 1, 1, True),
+        (1, "inet6", "::1", 2, 1, True),
+        (2, "unix", "/run/files", 0, 1, True),
+        (3, "inet", "10.0.0.1", 3, 7, True),
+    ]
+
+
+def test_a_name_is_resolved_once_and_to_ipv4_if_it_can(log, monkeypatch):
+    asked = []
+
+    def resolve(host, port, **_):
+        asked.append(host)
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    plan = plan_of(log, upstreams={"users": {"endpoints": ["api.internal:80"]}})
+
+    assert asked == ["api.internal"]
+    assert plan.endpoints[0]["host"] == "127.0.0.1"
+    assert plan.endpoints[0]["address"] == "api.internal:80"
+
+
+def test_a_name_that_cannot_be_resolved_is_a_down_endpoint(log, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    plan = plan_of(log, upstreams={"users": {"endpoints": ["nowhere:80"]}})
+
+    assert plan.endpoints[0]["up"] is False
+    assert plan.endpoints[0]["host"] is None
+    assert log.lines == [
+        (
+            "error",
+            "upstream users: cannot resolve nowhere: Name or service not known;"
+            " endpoint nowhere:80 is down",
+        )
+    ]
+
+
+def test_an_upstream_has_every_setting_its_own_or_the_gateways(log):
+    plan = plan_of(
+        log,
+        gateway={"retries": 3, "connect_timeout": "2s"},
+        upstreams={
+            "users": {
+                "endpoints": ["127.0.0.1:1"],
+                "retries": 0,
+                "eject": "off",
+                "balance": "hash",
+                "hash_key": "header:X-User",
+            }
+        },
+    )
+
+    (upstream,) = plan.upstreams
+    assert set(UPSTREAM_SETTINGS) <= set(upstream)
+    assert upstream["retries"] == 0
+    assert upstream["connect_timeout"] == 2000
+    assert (upstream["eject_failures"], upstream["eject_for"]) == (0, 0)
+    assert upstream["hash_key"] == "header:x-user"
+
+
+def test_routes_point_at_upstreams_by_index_in_the_order_of_the_file(log):
+    endpoints = {"endpoints": ["127.0.0.1:1"]}
+    other = {"endpoints": ["127.0.0.1:2"]}
+    plan = plan_of(
+        log,
+        upstreams={"a": endpoints, "b": other},
+        routes=[
+            {"name": "z", "upstream": "b", "match": {"path": "/x", "host": "h.com"}},
+            {"name": "y", "upstream": "a", "match": {"path_prefix": "/v2"}},
+            {"name": "x", "upstream": "a"},
+        ],
+    )
+
+    found = [(r["host"], r["kind"], r["path"], r["upstream"]) for r in plan.routes]
+    assert found == [
+        ("h.com", "exact", "/x", 1),
+        (None, "prefix", "/v2", 0),
+        (None, "prefix", "/", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "endpoint", "sent"),
+    [
+        ("keep", "127.0.0.1:1", None),
+        ("upstream", "api.internal:81", "api.internal:81"),
+        ("upstream", "unix:/run/x", "localhost"),
+        ("example.com", "127.0.0.1:1", "example.com"),
+    ],
+)
+def test_the_host_sent_upstream(log, host, endpoint, sent, monkeypatch):
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("127.0.0.1", 1))]
+    )
+    plan = plan_of(
+        log,
+        upstreams={"users": {"endpoints": [endpoint]}},
+        routes=[{"name": "all", "upstream": "users", "host": host}],
+    )
+
+    assert plan.routes[0]["set_host"] == sent
+
+
+def test_header_rules_come_in_the_order_in_which_they_are_carried_out(log):
+    rules = {"add": {"X-C": "3"}, "set": {"X-B": "2"}, "remove": ["X-A"]}
+    plan = plan_of(
+        log, routes=[{"name": "all", "upstream": "users", "request_headers": rules}]
+    )
+
+    assert plan.routes[0]["request_rules"] == [
+        ("remove", "X-A", ""),
+        ("set", "X-B", "2"),
+        ("add", "X-C", "3"),
+    ]
+    assert plan.routes[0]["response_rules"] == []
+
+
+def test_limits_of_a_route_come_from_the_nearest_that_has_them(log):
+    plan = plan_of(
+        log,
+        gateway={"max_body": "1m", "deadline": "9s"},
+        upstreams={"users": {"endpoints": ["127.0.0.1:1"], "deadline": "5s"}},
+        routes=[
+            {"name": "a", "upstream": "users", "match": {"path": "/a"}, "max_body": 0},
+            {"name": "b", "upstream": "users", "deadline": "2s"},
+        ],
+    )
+
+    found = [(route["max_body"], route["deadline"]) for route in plan.routes]
+    assert found == [(0, 5000), (1 << 20, 2000)]
+
+
+def test_the_gateway_has_every_scalar_setting(log):
+    plan = plan_of(log, gateway={"trusted_proxies": "10.0.0.0/8", "eject": "3/2s"})
+
+    settings = config().gateway.model_dump()
+    assert set(settings) | {"eject_failures", "eject_for"} == set(plan.gateway)
+    assert plan.gateway["trusted_proxies"] == ["10.0.0.0/8"]
+    assert (plan.gateway["eject_failures"], plan.gateway["eject_for"]) == (3, 2000)
+
+
+def test_listeners_are_those_that_were_bound(log):
+    bound = [BoundListener("web", "127.0.0.1:81", 81, "http", [], False)]
+    plan = make_plan(config(), bound, log)
+
+    assert plan.listeners == [
+        {
+            "name": "web",
+            "address": "127.0.0.1:81",
+            "port": 81,
+            "scheme": "http",
+            "is_shared": False,
+        }
+    ]

@@ -1,0 +1,214 @@
+import os
+import socket
+import stat
+from types import SimpleNamespace
+
+import pytest
+
+from fastgate.control.sockets import bind_admin, bind_listeners
+from fastgate.errors import StartError
+
+TCP = socket.IPPROTO_TCP
+
+
+def settings(**changes):
+    values = {
+        "workers": 3,
+        "reuseport": True,
+        "backlog": 128,
+        "tcp_nodelay": True,
+        "tcp_keepalive": 60_000,
+        "tcp_user_timeout": 30_000,
+    }
+    return SimpleNamespace(**(values | changes))
+
+
+def listener(*addresses):
+    return SimpleNamespace(addresses=addresses, protocol="http")
+
+
+@pytest.fixture
+def bind():
+    """Bind listeners that end with the test."""
+    everything = []
+
+    def bound(*addresses, **changes):
+        found = bind_listeners(settings(**changes), {"main": listener(*addresses)})
+        everything.extend(found)
+        return found
+
+    yield bound
+    for one in everything:
+        one.close()
+        one.unlink()
+
+
+def test_each_slot_has_a_socket_and_all_share_the_port_of_the_first(bind):
+    (one,) = bind("127.0.0.1:0")
+
+    assert len(set(one.sockets)) == 3
+    assert {sock.getsockname()[1] for sock in one.sockets} == {one.port}
+    assert one.url == f"http://127.0.0.1:{one.port}"
+    assert not one.is_shared
+    for sock in one.sockets:
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+        assert not sock.getblocking()
+        assert not sock.get_inheritable()
+
+
+def test_without_reuseport_all_slots_share_one_socket(bind):
+    (one,) = bind("127.0.0.1:0", reuseport=False)
+
+    assert len(one.sockets) == 3
+    assert len(set(one.sockets)) == 1
+    assert one.is_shared
+    assert not one.sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+
+
+def test_accepted_connections_inherit_the_options(bind):
+    (one,) = bind("127.0.0.1:0", workers=1)
+    with socket.create_connection(("127.0.0.1", one.port)):
+        one.sockets[0].setblocking(True)
+        accepted, _ = one.sockets[0].accept()
+
+    with accepted:
+        assert accepted.getsockopt(TCP, socket.TCP_NODELAY)
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert accepted.getsockopt(TCP, socket.TCP_KEEPIDLE) == 60
+        assert accepted.getsockopt(TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
+def test_options_that_are_off_stay_off(bind):
+    off = {"tcp_nodelay": False, "tcp_keepalive": 0, "tcp_user_timeout": 0}
+    (one,) = bind("127.0.0.1:0", workers=1, **off)
+
+    (sock,) = one.sockets
+    assert not sock.getsockopt(TCP, socket.TCP_NODELAY)
+    assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert not sock.getsockopt(TCP, socket.TCP_USER_TIMEOUT)
+
+
+def test_a_port_of_another_gateway_is_refused_though_it_is_reusable(bind):
+    (first,) = bind("127.0.0.1:0")
+
+    with pytest.raises(StartError) as caught:
+        bind(f"127.0.0.1:{first.port}")
+    where = f"127.0.0.1:{first.port}"
+    assert str(caught.value) == f"cannot listen on {where}: address already in use"
+
+
+def test_a_failure_leaves_nothing_bound(bind, tmp_path):
+    (first,) = bind("127.0.0.1:0")
+    before = len(os.listdir("/proc/self/fd"))
+    path = tmp_path / "socket"
+
+    with pytest.raises(StartError):
+        bind(f"unix:{path}", f"127.0.0.1:{first.port}")
+    assert not path.exists()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_address_of_another_machine_is_told(bind):
+    with pytest.raises(StartError, match=r"cannot listen on 192\.0\.2\.1:80: "):
+        bind("192.0.2.1:80")
+
+
+def test_both_families_can_have_the_same_port(bind):
+    if not socket.has_ipv6 or not os.path.exists("/proc/net/if_inet6"):
+        pytest.skip("no IPv6 here")
+    (six,) = bind("[::]:0")
+    (four,) = bind(f"0.0.0.0:{six.port}")
+
+    assert (six.address, four.address) == (f"[::]:{six.port}", f"0.0.0.0:{six.port}")
+
+
+def test_localhost_is_bound_where_it_exists(bind):
+    found = bind("localhost:0")
+
+    assert "127.0.0.1" in {one.address.rpartition(":")[0] for one in found}
+
+
+def test_a_unix_socket_is_shared_open_to_all_and_removed(bind, tmp_path):
+    path = tmp_path / "socket"
+    (one,) = bind(f"unix:{path}")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    one.close()
+    one.unlink()
+
+    assert mode == 0o666
+    assert len(set(one.sockets)) == 1
+    assert one.url == f"http://unix:{path}"
+    assert one.port == 0
+    assert not path.exists()
+
+
+def test_a_stale_socket_file_is_replaced(bind, tmp_path):
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    bind(f"unix:{path}")
+
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+
+def test_a_socket_on_which_somebody_answers_is_left_alone(bind, tmp_path):
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+
+        with pytest.raises(StartError, match="address already in use"):
+            bind(f"unix:{path}")
+        assert path.exists()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(bind, tmp_path):
+    path = tmp_path / "socket"
+    path.write_text("precious")
+
+    with pytest.raises(StartError, match="the file exists and is no socket"):
+        bind(f"unix:{path}")
+    assert path.read_text() == "precious"
+
+
+def test_a_socket_file_that_became_anothers_is_not_removed(bind, tmp_path):
+    path = tmp_path / "socket"
+    (one,) = bind(f"unix:{path}")
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+    one.close()
+    one.unlink()
+
+    assert path.exists()
+
+
+def test_a_worker_keeps_only_its_own_socket(bind):
+    (one,) = bind("127.0.0.1:0")
+    one.keep_only(1)
+
+    assert [sock.fileno() >= 0 for sock in one.sockets] == [False, True, False]
+
+
+def test_a_worker_keeps_a_shared_socket(bind):
+    (one,) = bind("127.0.0.1:0", reuseport=False)
+    one.keep_only(1)
+
+    assert one.sockets[1].fileno() >= 0
+
+
+def test_the_admin_socket_is_its_owners_alone(tmp_path):
+    path = tmp_path / "admin"
+    sock, file = bind_admin(str(path))
+    mode = stat.S_IMODE(path.stat().st_mode)
+    sock.close()
+    file.unlink()
+
+    assert mode == 0o600
+    assert not path.exists()
+
+
+def test_an_admin_socket_that_cannot_be_is_told(tmp_path):
+    with pytest.raises(StartError, match=r"cannot open admin socket .*: no such file"):
+        bind_admin(str(tmp_path / "none" / "admin"))

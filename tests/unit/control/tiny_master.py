@@ -1,0 +1,23 @@
+"""Run a gateway over the fake core: `tiny_master.py CONFIG-AS-JSON`."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import fake_core
+
+sys.modules["fastgate._core"] = fake_core
+
+from fastgate.config.model import Config  # noqa: E402
+from fastgate.control import master  # noqa: E402
+from fastgate.errors import StartError  # noqa: E402
+
+if __name__ == "__main__":
+    config = Config(**json.loads(sys.argv[1]))
+    try:
+        code = master.run(config)
+    except StartError as error:
+        print(f"fastgate: {error}", file=sys.stderr)
+        code = error.exit_code
+    sys.exit(code)
