@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "native"))
 
@@ -46,7 +47,7 @@ ANSWER = (
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def measure(benchmark, turn: Callable[[], float]) -> None:
+def measure(benchmark: BenchmarkFixture, turn: Callable[[], float]) -> None:
     best = float("inf")
 
     def once() -> None:
@@ -62,19 +63,19 @@ def measure(benchmark, turn: Callable[[], float]) -> None:
     [(BROWSER, False), (WRK, False), (REWRITTEN, False), (ANSWER, True)],
     ids=["browser", "wrk", "rewritten", "answer"],
 )
-def test_a_head(benchmark, data: bytes, response: bool) -> None:
+def test_a_head(benchmark: BenchmarkFixture, data: bytes, response: bool) -> None:
     side = probe.Wire(response)
 
     measure(benchmark, lambda: probe.time_head(side, data, TURNS))
 
 
 @pytest.mark.parametrize("data", [BROWSER, WRK], ids=["browser", "wrk"])
-def test_bare_llhttp(benchmark, data: bytes) -> None:
+def test_bare_llhttp(benchmark: BenchmarkFixture, data: bytes) -> None:
     measure(benchmark, lambda: probe.time_bare_llhttp(data, TURNS))
 
 
 @pytest.mark.parametrize("size", [16, 1024, 16384])
-def test_a_chunked_body_of_ten_chunks(benchmark, size: int) -> None:
+def test_a_chunked_body_of_ten_chunks(benchmark: BenchmarkFixture, size: int) -> None:
     side = probe.Wire()
     body = (b"%x\r\n" % size + b"x" * size + b"\r\n") * 10 + b"0\r\n\r\n"
 
@@ -82,7 +83,7 @@ def test_a_chunked_body_of_ten_chunks(benchmark, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", [b"User-Agent", b"X-Request-ID", b"Sec-Fetch-Mode"])
-def test_a_header_id(benchmark, name: bytes) -> None:
+def test_a_header_id(benchmark: BenchmarkFixture, name: bytes) -> None:
     measure(benchmark, lambda: probe.time_header_id(name, TURNS))
 
 

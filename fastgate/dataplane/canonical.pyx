@@ -2,7 +2,7 @@
 
 Runs in: worker. Both functions are idempotent: the canonical form of a canonical
 form is itself, and it is recognised by one table-driven scan that copies nothing.
-What has two readings is refused, not guessed at (docs/threat-model.md).
+What has two readings is refused, not guessed at.
 """
 
 from libc.stddef cimport size_t
@@ -172,6 +172,9 @@ cdef int canonical_host(
         return canonical_literal(at, n, out, form)
     while i < n:
         kind = HOST_BYTE[<uint8_t>at[i]]
+        if kind == O_PLAIN:
+            i += 1
+            continue
         if kind == O_UPPER:
             changed = True
         elif kind == O_DOT:

@@ -33,7 +33,7 @@ cdef struct Run:                # of one call of read_chunked
 
 
 cdef bint is_overhead(const Parser *p, size_t body, size_t framing) noexcept nogil:
-    """Whether chunk lines cost more than what they frame (THREATS: CVE-2024-22019)."""
+    """Whether chunk lines cost more than what they frame (CVE-2024-22019)."""
     cdef int64_t total = p.framing_bytes + <int64_t>framing
     return total > FREE_FRAMING_BYTES and total > p.body_bytes + <int64_t>body
 

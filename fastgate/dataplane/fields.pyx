@@ -188,7 +188,12 @@ cdef bint drop_listed(
 
 
 cdef bint may_be_trailer(const char *name, size_t n) noexcept nogil:
-    """Whether a trailer of that name is harmless (RFC 9110 section 6.5.1)."""
+    """Whether a trailer of that name is harmless (RFC 9110 section 6.5.1).
+
+    Of Content-*, only Content-Digest is made to be one (RFC 9530 section 2).
+    """
+    if n == 14 and folds_to(name, "content-digest", 14):
+        return True
     return not (
         NOT_A_TRAILER[<int>header_id(name, n)]
         or (n >= 8 and folds_to(name, "content-", 8))

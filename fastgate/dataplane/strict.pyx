@@ -1,8 +1,7 @@
 """What llhttp accepts of a head and we do not, and what a Head says beyond spans.
 
 Runs in: worker. A head comes here once llhttp took it whole; each check cites where
-its rule stands. The rows of the threat catalogue that these checks answer are the
-tables of tests/unit/dataplane/test_wire.py.
+its rule stands. What is refused is listed in tests/unit/dataplane/test_wire.py.
 """
 
 from libc.stddef cimport size_t

@@ -3,8 +3,8 @@
     python tests/fuzz/run.py --seconds 30 [--seed 1] [--target request]
 
 Each target runs in a child process that writes every input to shared memory before
-it feeds it, so an input that kills the child is still there. Crashers are written
-to build/crashers/; one that was understood goes into tests/fuzz/corpus/ under
+it feeds it, so an input that kills the child is still there. Such inputs are written
+to build/fuzz/; one that was understood goes into tests/fuzz/corpus/ under
 a name that says what it was, and is replayed by pytest for ever. Build first:
 python tests/native/setup.py -q build_ext.
 """
@@ -73,7 +73,7 @@ def fuzz(target: str, seconds: float, seed: int) -> bool:
     found = (
         HERE.parents[1]
         / "build"
-        / "crashers"
+        / "fuzz"
         / f"{target}-{hashlib.sha256(data).hexdigest()[:16]}"
     )
     found.parent.mkdir(parents=True, exist_ok=True)

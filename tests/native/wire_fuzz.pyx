@@ -2,7 +2,8 @@
 
 Runs in: tests only. A target returns 0, or the number of the property that the
 input breaks (PROPERTIES). Every call reads its bytes right before a page that may
-not be touched, so that a read past the end is a crash even without a sanitizer.
+not be touched, and so lie the Head and the Parser: a step past the end of any of
+them is a crash even without a sanitizer.
 """
 
 from libc.stddef cimport size_t
@@ -58,21 +59,25 @@ cdef struct Script:
     size_t size
 
 cdef char *arena
-cdef wire.Head head
+cdef wire.Head *head            # both end where a guard page begins
+cdef wire.Parser *parser
 cdef uint8_t bodies[2][MAX_INPUT]
 
 
-def make_arena() -> None:
-    global arena
+cdef char *guarded(size_t n) except NULL:
+    """The end of at least n bytes, followed by a page that may not be touched."""
+    cdef size_t size = (n + PAGE - 1) // PAGE * PAGE
     cdef void *base = mmap(
-        NULL, ARENA + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0
+        NULL, size + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0
     )
-    if base == MAP_FAILED or mprotect(<char *>base + ARENA, PAGE, PROT_NONE) != 0:
+    if base == MAP_FAILED or mprotect(<char *>base + size, PAGE, PROT_NONE) != 0:
         raise MemoryError
-    arena = <char *>base
+    return <char *>base + size
 
 
-make_arena()
+arena = guarded(ARENA) - ARENA
+head = <wire.Head *>(guarded(sizeof(wire.Head)) - sizeof(wire.Head))
+parser = <wire.Parser *>(guarded(sizeof(wire.Parser)) - sizeof(wire.Parser))
 
 
 cdef char *place(const uint8_t *data, size_t n) noexcept nogil:
@@ -103,7 +108,7 @@ cdef bint is_within(
 
 cdef uint64_t sum_head() noexcept nogil:
     cdef uint64_t sum_ = 14695981039346656037U
-    cdef wire.Head *h = &head
+    cdef wire.Head *h = head
     cdef int i
     sum_ = mix(sum_, <const char *>&h.method, 8)
     sum_ = mix(sum_, <const char *>&h.content_length, 8)
@@ -132,7 +137,7 @@ cdef bint is_clean(const char *at, size_t n) noexcept nogil:
 
 cdef int judge_head(const Script *s, const char *buf, size_t size) noexcept nogil:
     """The properties that any complete Head has."""
-    cdef wire.Head *h = &head
+    cdef wire.Head *h = head
     cdef canonical.TargetForm target
     cdef canonical.HostForm host
     cdef char out[canonical.HOST_ROOM]
@@ -198,7 +203,6 @@ cdef int run(
     const Script *s, bint cut, uint8_t *body, Outcome *o
 ) noexcept nogil:
     """Read the stream once, whole or cut; the number of a broken property, or 0."""
-    cdef wire.Parser parser
     cdef size_t already = 0
     cdef size_t n = 0
     cdef size_t at
@@ -210,15 +214,15 @@ cdef int run(
     cdef int i = 0 if cut else s.n_cuts
     cdef int broken
     memset(o, 0, sizeof(Outcome))
-    wire.parser_init(&parser, s.response)
+    wire.parser_init(parser, s.response)
     o.fault = faults.FAULT_PARTIAL
     while i <= s.n_cuts:
         n = s.cuts[i]
         i += 1
         buf = place(s.message, n)
-        memset(&head, 0xAA, 512)
+        memset(head, 0xAA, 512)
         o.fault = wire.parse_head(
-            &parser, &head, &s.limits, buf, n, already, &o.consumed
+            parser, head, &s.limits, buf, n, already, &o.consumed
         )
         if o.consumed > n or (o.fault != 0 and o.consumed != 0):
             return 1
@@ -243,7 +247,7 @@ cdef int run(
     while True:
         buf = place(s.message + at, n - at)
         o.body_fault = wire.read_chunked(
-            &parser, buf, n - at, &eaten, &body_at, &body_len, &done
+            parser, buf, n - at, &eaten, &body_at, &body_len, &done
         )
         if o.body_fault != 0:
             o.body_len = 0
