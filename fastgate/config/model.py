@@ -196,6 +196,7 @@ class Gateway(_Settings):
 
     keepalive: int = _knob("keepalive")
     keepalive_requests: int = _knob("keepalive_requests")
+    half_close: bool = _knob("half_close")
     header_timeout: int = _knob("header_timeout")
     body_timeout: int = _knob("body_timeout")
     min_rate: int = _knob("min_rate")
@@ -209,6 +210,7 @@ class Gateway(_Settings):
     connect_timeout: int = _knob("connect_timeout")
     upstream_timeout: int = _knob("upstream_timeout")
     between_timeout: int = _knob("between_timeout")
+    tunnel_timeout: int = _knob("tunnel_timeout")
     deadline: int = _knob("deadline")
     retries: int = _knob("retries")
     retry_budget: int = _knob("retry_budget")
@@ -413,6 +415,7 @@ class Upstream(_Settings):
     connect_timeout: int | None = _knob("connect_timeout", overrides=True)
     upstream_timeout: int | None = _knob("upstream_timeout", overrides=True)
     between_timeout: int | None = _knob("between_timeout", overrides=True)
+    tunnel_timeout: int | None = _knob("tunnel_timeout", overrides=True)
     deadline: int | None = _knob("deadline", overrides=True)
     retries: int | None = _knob("retries", overrides=True)
     retry_budget: int | None = _knob("retry_budget", overrides=True)

@@ -37,13 +37,6 @@ UPSTREAM_SETTINGS = (
 )
 
 
-class _Defaults:
-    """Settings that the configuration may not have, ms."""
-
-    # A WebSocket may be silent for long; HAProxy's usual `timeout tunnel`.
-    tunnel_timeout = 3_600_000
-
-
 _FAMILIES = {socket.AF_INET: "inet", socket.AF_INET6: "inet6"}
 
 
@@ -113,8 +106,7 @@ def _upstream(
         "first_endpoint": first,
         "endpoints": endpoints,
         **{
-            key: _inherited(key, upstream, gateway, _Defaults)
-            for key in UPSTREAM_SETTINGS
+            key: _inherited(key, upstream, gateway) for key in UPSTREAM_SETTINGS
         },
     }
 

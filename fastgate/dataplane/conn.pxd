@@ -60,6 +60,7 @@ cdef struct Conn:
     uint8_t broken              # an error or reset: nothing more can be sent
     uint8_t queued              # stands in the worker's run queue
     uint8_t shut                # we sent our FIN
+    uint8_t urgent              # has sent urgent data: reads may stop short of it
     uint8_t watches_out         # registered for writability too
     uint8_t end_when_flushed    # send our FIN once `output` is empty
     uint8_t body_kind           # of the message being read, a BodyKind

@@ -26,6 +26,7 @@ from fastgate.dataplane.system cimport (
     EPOLLET,
     EPOLLIN,
     EPOLLOUT,
+    EPOLLPRI,
     EPOLLRDHUP,
     MSG_NOSIGNAL,
     SHUT_WR,
@@ -69,6 +70,7 @@ cdef int conn_open(
     c.broken = 0
     c.queued = 0
     c.shut = 0
+    c.urgent = 0
     c.end_when_flushed = 0
     c.body_kind = BODY_NONE
     c.body_left = 0
@@ -80,7 +82,7 @@ cdef int conn_open(
 cdef int watch(Worker *w, Conn *c, int op, bint out) noexcept nogil:
     cdef epoll_event event
     c.watches_out = out
-    event.events = EPOLLIN | EPOLLRDHUP | EPOLLET
+    event.events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET
     if out:
         event.events |= EPOLLOUT
     event.data.u64 = token(c.kind, c.item.index, c.item.generation)
@@ -112,13 +114,14 @@ cdef ssize_t conn_recv(Worker *w, Conn *c, char *into, size_t room) noexcept nog
     """Bytes read; 0: nothing for now (see peer_ended and broken).
 
     A short read has emptied the socket: with edge triggering, what comes later
-    makes a new edge (epoll(7)), so EAGAIN need not be seen.
+    makes a new edge (epoll(7)), so EAGAIN need not be seen. Not so once the peer
+    has sent urgent data, which no HTTP peer does: recv stops short of its mark.
     """
     cdef ssize_t n
     while True:
         n = recv(c.fd, into, room, 0)
         if n > 0:
-            if <size_t>n < room and not c.peer_ended:
+            if <size_t>n < room and not c.peer_ended and not c.urgent:
                 c.readable = 0
             return n
         if n == 0:

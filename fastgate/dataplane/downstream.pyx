@@ -78,6 +78,7 @@ from fastgate.dataplane.system cimport (
     EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
+    EPOLLPRI,
     EPOLLRDHUP,
     close,
     inet_ntop,
@@ -314,8 +315,10 @@ cdef void downstream_event(Worker *w, Downstream *d, uint32_t events) noexcept n
     cdef uint32_t generation = c.item.generation
     if events & EPOLLRDHUP and not c.peer_ended:
         c.peer_ended = 1
-    if events & (EPOLLIN | EPOLLRDHUP):
+    if events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP):
         c.readable = 1
+        if events & EPOLLPRI:
+            c.urgent = 1
     if events & EPOLLERR or (events & EPOLLHUP and not c.shut):
         c.broken = 1
     if events & EPOLLOUT and bytes_len(&c.output):
@@ -323,7 +326,19 @@ cdef void downstream_event(Worker *w, Downstream *d, uint32_t events) noexcept n
         downstream_rearm(w, d)
         if d.exchange is not NULL and not is_full(w, d.exchange):
             w.events.client_flushed(w, d.exchange)
-    if c.item.generation == generation and (c.readable or c.broken):
+        if c.item.generation != generation:
+            return
+    if (
+        c.peer_ended
+        and not w.gateway.half_close
+        and d.exchange is not NULL
+        and c.body_kind == BODY_NONE
+        and d.exchange.step != STEP_TUNNEL
+    ):
+        # It cannot be told whether the client has only ended its own side or is
+        # gone; by configuration, it is gone.
+        w.events.client_fault(w, d.exchange, FAULT_CLIENT_ABORT)
+    elif c.readable or c.broken:
         downstream_run(w, d)
 
 
@@ -546,6 +561,7 @@ cdef void head_complete(Worker *w, Downstream *d) noexcept nogil:
     d.close_after = (
         not w.request.keep_alive
         or w.draining
+        or w.gateway.keepalive_ms == 0
         or (
             w.gateway.keepalive_requests != 0
             and d.requests >= w.gateway.keepalive_requests

@@ -377,6 +377,7 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
     endpoint  chosen already; NO_ENDPOINT: choose one
     """
     cdef bint full = False
+    cdef bint late = endpoint != NO_ENDPOINT or x.n_tried or x.replayed
     cdef Upstream *u
     while True:
         x.step = STEP_PICK
@@ -398,6 +399,9 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
             upstream_bind(w, u, x)
             if u.life == LIFE_BUSY:
                 forward(w, x)
+                if late and not x.request_done:
+                    # The body was left unread while there was nowhere to put it.
+                    x.client_ops.resume(w, x)
             else:
                 x.step = STEP_CONNECT
             return

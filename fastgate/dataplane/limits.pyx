@@ -28,6 +28,8 @@ cdef enum:
     LONGEST_ADDRESS = 45        # ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255
     MILLI = 1000                # thousandths in one retry
     BUDGET_MINIMUM = 3          # retries a second that a quiet worker still has
+    BUDGET_BURST = 10           # of them saved up: an endpoint's death costs no request
+    LONGEST_REFILL_MS = 60000   # more than a burst's worth, and no overflow
     BUDGET_CAP = 100            # retries that can be saved up: one bad burst's worth
 
 
@@ -92,20 +94,21 @@ cdef bint budget_take(RetryBudget *b, int percent, int64_t now_ms) noexcept nogi
 
     percent  of the requests; 0 = never retry, not even the minimum
     now_ms   CLOCK_MONOTONIC
-    A zeroed RetryBudget is a fresh one. The minimum refills up to one second's
-    worth only: quiet minutes do not add up to a burst.
+    A zeroed RetryBudget is a fresh one. The minimum refills up to BUDGET_BURST
+    only: quiet minutes do not add up. That is twice the failures after which an
+    endpoint is skipped by default, so that its death is seen by no client.
     """
     cdef int64_t elapsed_ms = now_ms - b.refilled_ms
     if percent <= 0:
         return False
     if elapsed_ms > 0:
         b.refilled_ms = now_ms
-        if b.tokens_milli < BUDGET_MINIMUM * MILLI:
-            if elapsed_ms > 1000:
-                elapsed_ms = 1000
+        if b.tokens_milli < BUDGET_BURST * MILLI:
+            if elapsed_ms > LONGEST_REFILL_MS:
+                elapsed_ms = LONGEST_REFILL_MS
             b.tokens_milli += elapsed_ms * BUDGET_MINIMUM * MILLI // 1000
-            if b.tokens_milli > BUDGET_MINIMUM * MILLI:
-                b.tokens_milli = BUDGET_MINIMUM * MILLI
+            if b.tokens_milli > BUDGET_BURST * MILLI:
+                b.tokens_milli = BUDGET_BURST * MILLI
     if b.tokens_milli < MILLI:
         return False
     b.tokens_milli -= MILLI

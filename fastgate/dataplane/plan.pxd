@@ -75,8 +75,7 @@ cdef struct GatewayPlan:
     uint32_t high_water_bytes   # queued to one side before the other is paused
     int max_connections
     int accept_batch
-    int tcp_keepalive_s
-    uint8_t tcp_nodelay
+    uint8_t half_close          # a client's FIN behind a request is not its leaving
     int log_format              # an accesslog.LogFormat
     size_t log_buffer_bytes
     const char *server          # NULL: none of ours

@@ -169,8 +169,7 @@ cdef class Plan:
         p.high_water_bytes = g["buffer_response"]
         p.max_connections = g["max_conns"]
         p.accept_batch = g["accept_batch"]
-        p.tcp_nodelay = g["tcp_nodelay"]
-        p.tcp_keepalive_s = g["tcp_keepalive"] // 1000
+        p.half_close = g["half_close"]
         p.log_format = LOG_FORMATS[
             "off" if g["access_log"] == "off" else g["access_log_format"]
         ]

@@ -50,6 +50,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     enum:
         EPOLLIN
         EPOLLOUT
+        EPOLLPRI
         EPOLLRDHUP
         EPOLLERR
         EPOLLHUP

@@ -68,6 +68,7 @@ from fastgate.dataplane.system cimport (
     EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
+    EPOLLPRI,
     EPOLLRDHUP,
     IPPROTO_TCP,
     SO_ERROR,
@@ -213,8 +214,10 @@ cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil
         return
     if events & EPOLLRDHUP and not c.peer_ended:
         c.peer_ended = 1
-    if events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP):
+    if events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLERR | EPOLLHUP):
         c.readable = 1
+        if events & EPOLLPRI:
+            c.urgent = 1
     if events & EPOLLOUT and bytes_len(&c.output):
         conn_flush(w, c)
         if bytes_len(&c.output) == 0 and u.exchange is not NULL:
