@@ -105,9 +105,7 @@ def _upstream(
         "hash_bound": upstream.hash_bound,
         "first_endpoint": first,
         "endpoints": endpoints,
-        **{
-            key: _inherited(key, upstream, gateway) for key in UPSTREAM_SETTINGS
-        },
+        **{key: _inherited(key, upstream, gateway) for key in UPSTREAM_SETTINGS},
     }
 
 

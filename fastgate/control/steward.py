@@ -122,12 +122,15 @@ class Steward:
         await runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
-        if request.path == "/status" and request.method in ("GET", "HEAD"):
-            text = json.dumps(self.status())
-            return web.Response(text=text, content_type="application/json")
-        if request.path == "/healthz" and request.method in ("GET", "HEAD"):
+        if request.path not in ("/status", "/healthz"):
+            return web.Response(status=404, text="not found\n")
+        if request.method not in ("GET", "HEAD"):
+            # RFC 9110 15.5.6: a 405 names what is allowed.
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+        if request.path == "/healthz":
             return web.Response(text="ok\n")
-        return web.Response(status=404, text="not found\n")
+        text = json.dumps(self.status())
+        return web.Response(text=text, content_type="application/json")
 
     def _hear(self, left: "asyncio.Future[None]") -> None:
         try:

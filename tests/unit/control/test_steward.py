@@ -74,10 +74,10 @@ def test_status_holds_workers_endpoints_listeners_and_totals(gateway):
     assert 0 < status["uptime_s"] < 60
 
 
-def test_healthz_answers_and_anything_else_is_404(gateway):
+def test_healthz_answers_and_nothing_else_does(gateway):
     assert get(gateway.admin, "/healthz") == (200, b"ok\n")
     assert get(gateway.admin, "/")[0] == 404
-    assert get(gateway.admin, "/status", "POST")[0] == 404
+    assert get(gateway.admin, "/status", "POST")[0] == 405
 
 
 def test_a_killed_steward_is_replaced_and_workers_stay(gateway):
