@@ -198,7 +198,6 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
             downstream_close(w, d, False)
         return
     d.phase = PHASE_IDLE
-    parser_init(&c.parser, False)
     d.read_deadline_ms = w.now_ms + w.gateway.keepalive_ms
     timer_set(&w.wheel, &c.timer, d.read_deadline_ms)
     if unread:

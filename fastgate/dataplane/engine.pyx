@@ -344,8 +344,8 @@ cdef class Engine:
             n = epoll_wait(w.epoll_fd, events, BATCH, 0)
             if n <= 0 and w.run_end == 0:
                 return
+            clock_read(w)
             for i in range(n):
-                clock_read(w)
                 data = events[i].data.u64
                 index = <uint32_t>data
                 generation = <uint32_t>(data >> 32) & GENERATION_MASK

@@ -147,6 +147,7 @@ cdef Upstream *dial(Worker *w, int endpoint) noexcept nogil:
     u.endpoint = endpoint
     u.life = LIFE_CONNECTING if pending else LIFE_BUSY
     u.reused = 0
+    parser_init(&u.conn.parser, True)
     w.pools[endpoint].open += 1
     fg_bump32(&w.row.upstream_connections, 1)
     fg_bump(&w.shared.counts[w.slot * w.n_endpoints + endpoint].connects, 1)
@@ -162,7 +163,6 @@ cdef void upstream_bind(Worker *w, Upstream *u, Exchange *x) noexcept nogil:
     u.keep_alive = 0
     u.conn.fed = 0
     u.conn.body_kind = BODY_NONE
-    parser_init(&u.conn.parser, True)
     if u.life == LIFE_CONNECTING:
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).connect_timeout_ms)
 
@@ -445,7 +445,6 @@ cdef void head_complete(Worker *w, Upstream *u) noexcept nogil:
     cdef Conn *c = &u.conn
     cdef int status = w.response.status
     if status < 200 and status != 101:
-        parser_init(&c.parser, True)
         w.events.response_head(w, x)
         return
     u.head_done = 1
