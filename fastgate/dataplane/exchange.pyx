@@ -37,7 +37,7 @@ When a request may be sent again:
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastgate.dataplane.accesslog cimport LOG_JSON
 from fastgate.dataplane.atomics cimport fg_bump, fg_bump32, fg_load, fg_load32, fg_store, fg_store32
@@ -83,6 +83,7 @@ from fastgate.dataplane.faults cimport (
     FAULT_CLIENT_ABORT,
     FAULT_CONNECT,
     FAULT_CONNECT_TIMEOUT,
+    FAULT_HEAD_TOO_LARGE,
     FAULT_INTERNAL,
     FAULT_NONE,
     FAULT_NO_ENDPOINT,
@@ -102,7 +103,7 @@ from fastgate.dataplane.limits cimport (
     budget_note_request, budget_take, parse_address, random_next,
 )
 from fastgate.dataplane.memory cimport (
-    TIMER_EXCHANGE, bytes_append, bytes_drop, bytes_len, slab_give, slab_take, timer_cancel, timer_set,
+    TIMER_EXCHANGE, bytes_drop, bytes_len, bytes_reserve, slab_give, slab_take, timer_cancel, timer_set,
 )
 from fastgate.dataplane.plan cimport (
     KEY_CLIENT, KEY_COOKIE, KEY_HEADER, KEY_PATH, RoutePlan, UpstreamPlan,
@@ -124,11 +125,12 @@ from fastgate.dataplane.wire cimport (
 cdef enum:
     MAX_INTERIMS = 16           # responses with status 1xx before the final one
     MAX_FULL = 64               # endpoints at their limit passed over in one pick
+    HEAD_USUAL_BYTES = 2048     # room for the request head as it goes upstream
     HEAD_KEPT_BYTES = 4096      # an exchange keeps a head buffer up to this size
+    HEAD_MOST_BYTES = 131072    # the largest head read, with our fields and rules
     REPLY_BYTES = 1024
     KEY_SEED = 0x6B6579
 
-cdef const char *HEX = "0123456789abcdef"
 
 
 # --- beginning -------------------------------------------------------------
@@ -266,13 +268,18 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     facts.scheme_len = w.listeners[d.listener].scheme.len
     facts.request_id = id
     facts.tunnel = x.wants_tunnel
+    if not bytes_reserve(&x.head, HEAD_USUAL_BYTES):
+        return FAULT_INTERNAL
     n = write_request(
-        w.outbox, w.outbox_bytes, h, &w.routes[x.route].request, &facts
+        x.head.data, x.head.size, h, &w.routes[x.route].request, &facts
     )
+    if n == -FAULT_HEAD_TOO_LARGE and bytes_reserve(&x.head, HEAD_MOST_BYTES):
+        n = write_request(
+            x.head.data, x.head.size, h, &w.routes[x.route].request, &facts
+        )
     if n < 0:
         return <int>-n
-    if not bytes_append(&x.head, w.outbox, <size_t>n):
-        return FAULT_INTERNAL
+    x.head.end = <uint32_t>n
     if w.log.format == LOG_JSON:
         if h.field_of[<int>H_X_REQUEST_ID] >= 0:
             record_id(
@@ -287,14 +294,28 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
 
 cdef void new_request_id(Worker *w, char *out) noexcept nogil:
     """128 random bits as 32 hex digits, NUL-terminated."""
-    cdef uint64_t bits = 0
+    cdef uint64_t bits
     cdef int i
-    for i in range(32):
-        if i & 15 == 0:
-            bits = random_next(&w.random)
-        out[i] = HEX[bits & 15]
-        bits >>= 4
+    for i in range(0, 32, 16):
+        bits = random_next(&w.random)
+        put_hex(out + i, <uint32_t>bits)
+        put_hex(out + i + 8, <uint32_t>(bits >> 32))
     out[32] = 0
+
+
+cdef inline void put_hex(char *out, uint32_t bits) noexcept nogil:
+    """Eight hex digits, lowest first: the nibbles are spread over the bytes of a
+    word and turned into digits all at once.
+    """
+    cdef uint64_t word = bits
+    cdef uint64_t letters
+    word = (word | word << 16) & <uint64_t>0x0000FFFF0000FFFFU
+    word = (word | word << 8) & <uint64_t>0x00FF00FF00FF00FFU
+    word = (word | word << 4) & <uint64_t>0x0F0F0F0F0F0F0F0FU
+    # 0x01 in every byte above 9, for which a letter stands.
+    letters = ((word + <uint64_t>0x0606060606060606U) >> 4) & <uint64_t>0x0101010101010101U
+    word += <uint64_t>0x3030303030303030U + letters * 39
+    memcpy(out, &word, 8)
 
 
 cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogil:

@@ -34,6 +34,7 @@ from fastgate.dataplane.conn cimport (
     conn_push,
     conn_queue,
     conn_recv,
+    conn_send,
     conn_write,
     conn_write_chunk,
 )
@@ -469,7 +470,11 @@ cdef void head_complete(Worker *w, Upstream *u) noexcept nogil:
 
 cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogil:
     """The request head was written when the exchange began, to be sent again."""
-    conn_write(w, &x.upstream.conn, x.head.data + x.head.at, bytes_len(&x.head))
+    if x.request_done:
+        conn_send(w, &x.upstream.conn, x.head.data, bytes_len(&x.head))
+    else:
+        # What of the body is here already leaves in the same segment.
+        conn_write(w, &x.upstream.conn, x.head.data, bytes_len(&x.head))
     timer_set(
         &w.wheel, &x.upstream.conn.timer,
         w.now_ms + plan_of(w, x.upstream).response_timeout_ms,
