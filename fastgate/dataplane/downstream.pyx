@@ -267,6 +267,7 @@ cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
         downstream_rearm(w, d)
         return
     if d.phase == PHASE_HEAD:
+        w.request.line_len = 0
         w.events.request_refused(w, d, FAULT_HEADER_TIMEOUT)
     elif d.phase == PHASE_BUSY:
         body_deadline(w, d)
@@ -434,6 +435,7 @@ cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
     cdef size_t rest
     cdef int fault
     if not bytes_reserve(&c.input, HEAD_READ_BYTES):
+        w.request.line_len = 0
         w.events.request_refused(w, d, FAULT_INTERNAL)
         return
     n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)

@@ -37,7 +37,7 @@ When a request may be sent again:
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from fastgate.dataplane.accesslog cimport LOG_JSON
 from fastgate.dataplane.atomics cimport fg_bump, fg_bump32, fg_load, fg_load32, fg_store, fg_store32
@@ -133,6 +133,9 @@ cdef enum:
 
 
 
+cdef const char *HEX = "0123456789abcdef"
+
+
 # --- beginning -------------------------------------------------------------
 
 cdef Exchange *start(Worker *w, Downstream *d) noexcept nogil:
@@ -196,8 +199,9 @@ cdef void request_refused(Worker *w, Downstream *d, int fault) noexcept nogil:
 
 
 cdef void record_begin_refused(Worker *w, Exchange *x) noexcept nogil:
-    """Of a head that was not understood, the log knows only whose it was."""
-    w.request.line_len = 0
+    """Of a refused head the log knows whose it was, and the request line if that
+    much was understood.
+    """
     w.request.host_len = 0
     memset(w.request.field_of, 0xFF, sizeof(w.request.field_of))
     w.request.n_fields = 0
@@ -294,28 +298,14 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
 
 cdef void new_request_id(Worker *w, char *out) noexcept nogil:
     """128 random bits as 32 hex digits, NUL-terminated."""
-    cdef uint64_t bits
+    cdef uint64_t bits = 0
     cdef int i
-    for i in range(0, 32, 16):
-        bits = random_next(&w.random)
-        put_hex(out + i, <uint32_t>bits)
-        put_hex(out + i + 8, <uint32_t>(bits >> 32))
+    for i in range(32):
+        if i & 15 == 0:
+            bits = random_next(&w.random)
+        out[i] = HEX[bits & 15]
+        bits >>= 4
     out[32] = 0
-
-
-cdef inline void put_hex(char *out, uint32_t bits) noexcept nogil:
-    """Eight hex digits, lowest first: the nibbles are spread over the bytes of a
-    word and turned into digits all at once.
-    """
-    cdef uint64_t word = bits
-    cdef uint64_t letters
-    word = (word | word << 16) & <uint64_t>0x0000FFFF0000FFFFU
-    word = (word | word << 8) & <uint64_t>0x00FF00FF00FF00FFU
-    word = (word | word << 4) & <uint64_t>0x0F0F0F0F0F0F0F0FU
-    # 0x01 in every byte above 9, for which a letter stands.
-    letters = ((word + <uint64_t>0x0606060606060606U) >> 4) & <uint64_t>0x0101010101010101U
-    word += <uint64_t>0x3030303030303030U + letters * 39
-    memcpy(out, &word, 8)
 
 
 cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogil:
@@ -581,6 +571,7 @@ cdef void exchange_timer(Worker *w, Exchange *x) noexcept nogil:
 
 cdef void forward(Worker *w, Exchange *x) noexcept nogil:
     x.step = STEP_FORWARD
+    x.fault = FAULT_NONE    # of an earlier try
     x.forwarded_us = w.now_us
     x.upstream_ops.head(w, x, NULL)
 

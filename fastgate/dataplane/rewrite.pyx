@@ -20,8 +20,8 @@ from fastgate.dataplane.wire cimport (
     H_X_REQUEST_ID, same_name,
 )
 from fastgate.dataplane.writer cimport (
-    Out, begin, is_name, is_plain, is_tchar, is_token, is_value, put_field, put_number,
-    put_run, put_target, put_text, put_value,
+    Out, begin, is_tchar, is_token, is_value, put_field, put_number, put_target,
+    put_text, put_value,
 )
 
 cdef enum:
@@ -224,16 +224,9 @@ cdef inline void put_fields(
     Out *o, const Head *h, const Rules *rules, uint64_t *placed,
     uint32_t skip, uint32_t look
 ) noexcept nogil:
-    """Append the fields that pass, in their order, with the names they came with.
-
-    Fields that lie side by side, as those of most messages do, are checked one by
-    one but copied as one run.
-    """
+    """Append the fields that pass, in their order, with the names they came with."""
     cdef int i
     cdef const Field *f
-    cdef const char *run = NULL     # where the run that is not written yet begins
-    cdef const char *run_end = NULL
-    cdef size_t lines = 0
     for i in range(h.n_fields):
         f = &h.fields[i]
         if f.dropped:
@@ -241,33 +234,9 @@ cdef inline void put_fields(
         if (skip | look) >> f.id & 1:
             if skip >> f.id & 1:
                 continue
-            if lines:
-                # A rule writes its own field: what stands before goes first.
-                put_run(o, run, run_end - run, lines)
-                lines = 0
             if not admit(o, rules, placed, f.id, f.name, f.name_len):
                 continue
-        if not is_plain(f) or not is_name(f.name, f.name_len):
-            if lines:
-                put_run(o, run, run_end - run, lines)
-                lines = 0
-            put_field(o, f.name, f.name_len, f.value, f.value_len)
-            continue
-        if (
-            lines
-            and f.name == run_end + 2
-            and run_end[0] == c"\r"
-            and run_end[1] == c"\n"
-        ):
-            lines += 1
-        else:
-            if lines:
-                put_run(o, run, run_end - run, lines)
-            run = f.name
-            lines = 1
-        run_end = f.value + f.value_len
-    if lines:
-        put_run(o, run, run_end - run, lines)
+        put_field(o, f.name, f.name_len, f.value, f.value_len)
 
 
 # --- requests -----------------------------------------------------------------

@@ -4,63 +4,15 @@ Runs in: worker. Header-only, for it is the innermost loop of rewrite.pyx. A mes
 goes into bounded room through one `Out`, whose first failure sticks and closes the
 room, so that no call needs an error path of its own.
 
-Names and values are checked while they are copied, sixteen or eight bytes at a
-time (SWAR: Lamport 1975, CACM 18(8); Warren, Hacker's Delight, section 6-1).
+Names and values are checked while they are copied, eight bytes at a time
+(SWAR: Lamport 1975, CACM 18(8); Warren, Hacker's Delight, section 6-1).
 """
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, strlen
 
-from fastgate.dataplane.message cimport Field
 from fastgate.dataplane.words cimport copy_short, load8, load_short, put_decimal
-
-cdef extern from * nogil:
-    """
-    #include <string.h>
-    /* GCC's vector extension: SSE2 on x86-64, NEON on arm64. */
-    typedef unsigned char fg_bytes __attribute__((vector_size(16)));
-
-    /* Copy n bytes; how many of them are controls other than the tab? */
-    static inline size_t fg_copy_controls(char *out, const char *p, size_t n) {
-        static const unsigned char LAST[32] = {
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-            1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-        };
-        fg_bytes v, hit, wanted, sum = {0};
-        size_t i = 0, count = 0, k;
-        unsigned blocks = 0;
-        if (n < 16) {
-            for (; i < n; i++) {
-                unsigned char c = (unsigned char)p[i];
-                out[i] = p[i];
-                count += (c < 0x20 && c != '\\t') || c == 0x7f;
-            }
-            return count;
-        }
-        for (; i + 16 <= n; i += 16) {
-            memcpy(&v, p + i, 16);
-            memcpy(out + i, &v, 16);
-            hit = (fg_bytes)(((v < 0x20) & (v != '\\t')) | (v == 0x7f));
-            sum -= hit;
-            if (++blocks == 255) {  /* a lane holds no more */
-                for (k = 0; k < 16; k++) count += sum[k];
-                sum = (fg_bytes){0};
-                blocks = 0;
-            }
-        }
-        if (i < n) {  /* the last 16 bytes, of which n - i are new */
-            memcpy(&v, p + n - 16, 16);
-            memcpy(out + n - 16, &v, 16);
-            memcpy(&wanted, LAST + (n - i), 16);
-            hit = (fg_bytes)(((v < 0x20) & (v != '\\t')) | (v == 0x7f));
-            sum += hit & wanted;
-        }
-        for (k = 0; k < 16; k++) count += sum[k];
-        return count;
-    }
-    """
-    size_t fg_copy_controls(char *out, const char *p, size_t n) noexcept
 
 cdef struct Out:
     char *at
@@ -247,43 +199,6 @@ cdef inline void put_field(
     at += value_len
     memcpy(at, <const char *>"\r\n", 2)
     o.at = at + 2
-
-
-cdef inline bint is_plain(const Field *f) noexcept nogil:
-    """Does it stand in its message just as put_field would write it?"""
-    return (
-        f.value == f.name + f.name_len + 2
-        and f.name[f.name_len] == c":"
-        and f.name[f.name_len + 1] == c" "
-    )
-
-
-cdef inline bint is_name(const char *p, size_t n) noexcept nogil:
-    """Is it a token? Names of letters and dashes are told by words."""
-    cdef size_t i = 0
-    if n < 8:
-        return n > 0 and (uncommon(load_short(p, n)) == 0 or is_token(p, n))
-    while i + 8 <= n:
-        if uncommon(load8(p + i)):
-            return is_token(p, n)
-        i += 8
-    return uncommon(load8(p + n - 8)) == 0 or is_token(p, n)
-
-
-cdef inline void put_run(Out *o, const char *p, size_t n, size_t lines) noexcept nogil:
-    """Append `lines` field lines that lie side by side in their message, p[:n].
-
-    The caller has checked their names and every line end but the last, which is
-    not part of p[:n]. So there may be two control bytes for each of those ends,
-    and a third would be one inside a value.
-    """
-    if not fits(o, n + 2):
-        return
-    if fg_copy_controls(o.at, p, n) != 2 * (lines - 1):
-        fail(o, o.bad_fault)
-        return
-    memcpy(o.at + n, <const char *>"\r\n", 2)
-    o.at += n + 2
 
 
 cdef inline void put_number(Out *o, int64_t number) noexcept nogil:
