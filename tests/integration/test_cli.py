@@ -93,9 +93,11 @@ def test_every_error_of_a_file_is_reported_with_its_place(rig: Rig) -> None:
     answer = run_cli("check", "-c", str(path))
     errors = [line for line in answer.stderr.splitlines() if str(path) in line]
 
+    places = [re.search(rf"{path}:(\d+):(\d+): ", line) for line in errors]
+
+    assert all(places)
     assert answer.returncode == 1
-    assert {int(line.split(":")[1]) for line in errors} >= {2, 3, 5, 7, 8}
-    assert all(re.match(rf"(fastgate: )?{path}:\d+:\d+: ", line) for line in errors)
+    assert {int(place[1]) for place in places if place} >= {2, 3, 5, 7, 8}
     assert "did you mean" in answer.stderr
     assert "drain" in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -162,13 +164,13 @@ def test_the_demo_serves_two_upstreams_that_name_themselves(rig: Rig) -> None:
             if address and "ready" in line:
                 break
         assert address
-        bodies = {fetch(address).body for _ in range(10)}
+        names = {fetch(address).body.split(b"\n")[0] for _ in range(10)}
     finally:
         process.terminate()
         process.wait(15)
         process.stdout.close()
 
-    assert len(bodies) == 2
+    assert len(names) == 2
     assert process.returncode == 0
 
 
