@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import pytest
 from support import addresses
 from support.client import request
 from support.gateway import Gateway
