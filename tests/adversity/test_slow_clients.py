@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from support.client import Client, request
@@ -44,24 +45,24 @@ def test_a_head_in_single_bytes_is_a_head(rig: Rig) -> None:
 @pytest.mark.slow
 def test_the_cost_of_a_head_in_single_bytes_is_linear(rig: Rig) -> None:
     gateway = rig.gateway(rig.origin())
+    (pid,) = gateway.worker_pids()
 
-    def seconds(size: int) -> float:
+    def cost_us(size: int) -> float:
+        """CPU of the worker for each byte of a head that long."""
         data = request("GET", "/size/1", {"X-A": "b" * size})
-        (pid,) = gateway.worker_pids()
         client = rig.client(gateway)
-        before = cpu_seconds(pid)
+        before = cpu_us(pid)
         client.send(data, cuts=range(1, len(data)))
         assert client.read_response().status == 200
-        return cpu_seconds(pid) - before
+        return (cpu_us(pid) - before) / len(data)
 
-    small, large = seconds(7_000), seconds(28_000)
-    assert large <= 8 * max(small, 0.02)
+    cost_us(8_000)
+    assert cost_us(30_000) <= 3 * cost_us(8_000)
 
 
-def cpu_seconds(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+def cpu_us(pid: int) -> float:
+    """CPU time of a process so far."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1000
 
 
 @pytest.mark.slow
