@@ -42,7 +42,9 @@ cdef inline SlabItem *slab_at(Slab *s, uint32_t index) noexcept nogil:
         s.chunks[index // SLAB_CHUNK] + (index % SLAB_CHUNK) * s.object_bytes
     )
 
-cdef inline void *slab_find(Slab *s, uint32_t index, uint32_t generation) noexcept nogil:
+cdef inline void *slab_find(
+    Slab *s, uint32_t index, uint32_t generation
+) noexcept nogil:
     """The object, or NULL when it is not what it was any more."""
     cdef SlabItem *item
     if index >= s.made:

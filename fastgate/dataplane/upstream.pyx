@@ -7,7 +7,7 @@ body whose end is known by count, by chunks or by the end of the connection
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
 from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
@@ -31,7 +31,6 @@ from fastgate.dataplane.conn cimport (
     conn_end,
     conn_flush,
     conn_open,
-    conn_push,
     conn_queue,
     conn_recv,
     conn_write,
