@@ -6,6 +6,7 @@ is then still to do makes the descriptor readable again at once, so uvloop's own
 callbacks have their turn in between.
 """
 
+cimport cython
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -108,6 +109,7 @@ cdef enum:
     REPLY_BYTES = 1024
 
 
+@cython.final
 cdef class Engine:
     """The data plane of one worker.
 
