@@ -220,7 +220,6 @@ cdef struct Worker:
     int64_t now_ms
     Wheel wheel
     uint64_t *run_queue         # tokens of sockets to look at before sleeping
-    uint32_t run_at
     uint32_t run_end
     uint32_t run_size
     uint8_t draining

@@ -3,8 +3,6 @@
 Runs in: worker.
 """
 
-from libc.stdint cimport uint32_t
-
 from fastgate.dataplane.conn cimport Worker
 from fastgate.dataplane.memory cimport Timer
 from fastgate.dataplane.plan cimport Plan
