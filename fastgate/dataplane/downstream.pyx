@@ -64,6 +64,7 @@ from fastgate.dataplane.memory cimport (
     bytes_drop,
     bytes_len,
     bytes_reserve,
+    bytes_take,
     slab_give,
     slab_take,
     timer_idle,
@@ -366,9 +367,7 @@ cdef void downstream_run(Worker *w, Downstream *d) noexcept nogil:
                 return
             read_more_head(w, d)
         elif bytes_len(&c.input):
-            held = c.input
-            c.input.data = NULL
-            c.input.at = c.input.end = c.input.size = 0
+            held = bytes_take(&c.input)
             n = held.end - held.at
             memcpy(w.scratch, held.data + held.at, n)
             bytes_drop(&held)
@@ -454,9 +453,7 @@ cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
         return
     # The head borrows these bytes; whatever becomes of `d`, they stay until the
     # end of this function.
-    held = c.input
-    c.input.data = NULL
-    c.input.at = c.input.end = c.input.size = 0
+    held = bytes_take(&c.input)
     c.fed = 0
     if fault:
         w.events.request_refused(w, d, fault)

@@ -65,6 +65,13 @@ cdef struct Bytes:              # data[at:end] is queued; owns `data`
 cdef inline uint32_t bytes_len(const Bytes *b) noexcept nogil:
     return b.end - b.at
 
+cdef inline Bytes bytes_take(Bytes *b) noexcept nogil:
+    """What `b` held, the caller's from here on; `b` is empty."""
+    cdef Bytes taken = b[0]
+    b.data = NULL
+    b.at = b.end = b.size = 0
+    return taken
+
 cdef bint bytes_reserve(Bytes *b, size_t n) noexcept nogil
 cdef bint bytes_append(Bytes *b, const char *data, size_t n) noexcept nogil
 cdef void bytes_eat(Bytes *b, size_t n) noexcept nogil

@@ -53,6 +53,7 @@ from fastgate.dataplane.memory cimport (
     bytes_drop,
     bytes_len,
     bytes_reserve,
+    bytes_take,
     slab_give,
     slab_take,
     timer_set,
@@ -287,9 +288,7 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
                 return
             read_more_head(w, u)
         elif bytes_len(&c.input):
-            held = c.input
-            c.input.data = NULL
-            c.input.at = c.input.end = c.input.size = 0
+            held = bytes_take(&c.input)
             n = held.end - held.at
             memcpy(w.scratch, held.data + held.at, n)
             bytes_drop(&held)
@@ -350,9 +349,7 @@ cdef void read_more_head(Worker *w, Upstream *u) noexcept nogil:
         return
     # The head borrows these bytes; whatever becomes of `u`, they stay until the
     # end of this function.
-    held = c.input
-    c.input.data = NULL
-    c.input.at = c.input.end = c.input.size = 0
+    held = bytes_take(&c.input)
     c.fed = 0
     if fault:
         w.events.upstream_fault(w, u.exchange, fault)
