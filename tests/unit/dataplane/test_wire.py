@@ -310,21 +310,21 @@ def test_http_1_0_does_not_upgrade() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "lines", "expects"),
+    ("start", "lines"),
     [
-        (b"POST / HTTP/1.1", [b"Expect: 100-continue"], True),
-        (b"POST / HTTP/1.1", [b"Expect: 100-Continue"], True),
-        (b"POST / HTTP/1.1", [b"Expect: 100-continue"] * 2, True),
-        (b"POST / HTTP/1.0", [b"Expect: 100-continue"], False),
-        (b"POST / HTTP/1.1", [], False),
+        (b"POST / HTTP/1.1", [b"Expect: 100-continue"]),
+        (b"POST / HTTP/1.1", [b"Expect: 100-Continue"]),
+        (b"POST / HTTP/1.1", [b"Expect: 100-continue"] * 2),
+        (b"POST / HTTP/1.0", [b"Expect: 100-continue"]),
     ],
 )
-def test_expect_continue_is_seen(
-    start: bytes, lines: list[bytes], expects: bool
+def test_an_expectation_of_100_continue_is_let_through(
+    start: bytes, lines: list[bytes]
 ) -> None:
     head = head_of(request(*lines, b"Content-Length: 1", start=start))
+    names = [field[0] for field in head["fields"]]
 
-    assert head["expect_continue"] == expects
+    assert names.count(b"Expect") == len(lines)
 
 
 # --- what is refused
