@@ -36,7 +36,7 @@ When a request may be sent again:
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from fastgate.dataplane.accesslog cimport LOG_JSON
