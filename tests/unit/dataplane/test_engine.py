@@ -1,0 +1,98 @@
+"""The engine in this process: orders of events that no outside test can force."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.lab import OK, Lab, is_readable, request
+
+UPGRADE = request("/", "GET", b"", "Connection: upgrade", "Upgrade: echo")
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+
+MakeLab = Callable[..., Lab]
+
+
+@pytest.fixture
+def make_lab() -> Iterator[MakeLab]:
+    labs: list[Lab] = []
+
+    def make(*args: Any, **kwargs: Any) -> Lab:
+        labs.append(Lab(*args, **kwargs))
+        return labs[-1]
+
+    yield make
+    for lab in labs:
+        lab.close()
+
+
+PIECE = bytes(16384)
+
+
+def pass_on(lab: Lab, client: socket.socket, n_pieces: int) -> int:
+    """Send pieces for as long as the engine reads them; how many it read."""
+    for k in range(n_pieces):
+        before = lab.row["bytes_in"]
+        client.sendall(PIECE)
+        lab.settle(0.002)
+        if lab.row["bytes_in"] < before + len(PIECE):
+            return k
+    return n_pieces
+
+
+def open_tunnel(lab: Lab, **kwargs: int) -> tuple[socket.socket, socket.socket]:
+    client = lab.client()
+    client.sendall(UPGRADE)
+    service = lab.accept(**kwargs)
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(SWITCHED)
+    lab.read(client, b"\r\n\r\n")
+    return client, service
+
+
+def exchange_once(lab: Lab, client: socket.socket) -> socket.socket:
+    """One plain request on a new upstream connection, which is then idle."""
+    client.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(OK)
+    lab.read(client, b"ok")
+    return service
+
+
+# The object budget.
+
+
+def test_a_plain_request_makes_no_python_object(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    client = lab.client()
+    service = exchange_once(lab, client)
+    plain = request()
+    poll = lab.engine.poll
+    into = bytearray(4096)
+
+    def serve(n: int) -> int:
+        for _ in range(n):
+            client.sendall(plain)
+            poll()
+            service.recv_into(into)
+            service.sendall(OK)
+            poll()
+            client.recv_into(into)
+        return sys.getallocatedblocks()
+
+    serve(100)
+    gc.collect()
+    gc.disable()
+    try:
+        before = serve(1)
+        after = serve(1000)
+    finally:
+        gc.enable()
+
+    assert lab.row["requests"] == 1102
+    assert abs(after - before) <= 4
