@@ -209,6 +209,7 @@ cdef const UpstreamPlan *plan_of(Worker *w, Upstream *u) noexcept nogil:
 
 cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil:
     cdef Conn *c = &u.conn
+    cdef uint32_t generation = c.item.generation
     if u.life == LIFE_CONNECTING:
         connected(w, u, events)
         return
@@ -222,6 +223,9 @@ cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil
         conn_flush(w, c)
         if bytes_len(&c.output) == 0 and u.exchange is not NULL:
             w.events.upstream_flushed(w, u.exchange)
+            if c.item.generation != generation:
+                # The last byte of a tunnel: `u` is closed.
+                return
     if c.readable or c.broken:
         upstream_run(w, u)
 

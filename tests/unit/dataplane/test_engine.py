@@ -64,6 +64,32 @@ def exchange_once(lab: Lab, client: socket.socket) -> socket.socket:
     return service
 
 
+# Tunnels.
+
+
+def test_a_tunnel_that_ends_by_its_last_flush_is_closed_once(make_lab: MakeLab) -> None:
+    settings = {"buffer_response": "256k"}
+    lab = make_lab(**settings)
+    client, service = open_tunnel(lab, receive_bytes=4096)
+    n_pieces = pass_on(lab, client, 10_000)
+    lab = make_lab(**settings)
+    client, service = open_tunnel(lab, receive_bytes=4096)
+    service.shutdown(socket.SHUT_WR)
+    assert lab.read_end(client) == b""
+    # Part of it is held by the engine, and yet it has read the end.
+    n_pieces = pass_on(lab, client, n_pieces - 8)
+    client.shutdown(socket.SHUT_WR)
+    lab.settle()
+    service.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+
+    received = len(lab.read_end(service))
+    lab.settle()
+
+    assert received == n_pieces * len(PIECE)
+    assert lab.row["upstream_connections"] == 0
+    assert lab.row["exchanges"] == 0
+
+
 # The object budget.
 
 
