@@ -277,6 +277,9 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
     cdef size_t n
     if u.life == LIFE_CONNECTING:
         return
+    if u.life == LIFE_IDLE and not (c.readable or c.broken):
+        # It came into its pool while it stood in the run queue.
+        return
     if u.life == LIFE_IDLE or u.exchange is NULL:
         # Closed by the other end, or speaking without being asked.
         upstream_close(w, u, False)

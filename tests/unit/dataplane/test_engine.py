@@ -90,6 +90,35 @@ def test_a_tunnel_that_ends_by_its_last_flush_is_closed_once(make_lab: MakeLab) 
     assert lab.row["exchanges"] == 0
 
 
+# The pool.
+
+
+def test_a_connection_that_waits_its_turn_may_be_idle_by_then(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(send_bytes=4608, buffer_response="256k")
+    client = lab.client(receive_bytes=4096)
+    client.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    length = 200_000
+    service.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + bytes(length - 1)
+    )
+    lab.settle()
+    received = len(client.recv(65536))
+    while not lab.is_due():
+        received += len(client.recv(65536))
+    service.sendall(b"!")
+    lab.settle()
+    while received < length:
+        received += len(client.recv(65536))
+        lab.settle()
+
+    assert lab.row["upstream_connections"] == 1
+    assert not is_readable(service)
+
+
 # The object budget.
 
 
