@@ -716,6 +716,7 @@ cdef void client_flushed(Worker *w, Exchange *x) noexcept nogil:
 
 cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
     """A tunnel is over when both sides have ended and all of it is delivered."""
+    cdef int group = x.group
     if (
         x.request_done
         and x.response_done
@@ -726,6 +727,7 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
         upstream_close(w, x.upstream, False)
         release_lease(w, x, False)
         finish(w, x)
+        wake_queue(w, group)
 
 
 # --- faults ----------------------------------------------------------------

@@ -90,6 +90,24 @@ def test_a_tunnel_that_ends_by_its_last_flush_is_closed_once(make_lab: MakeLab) 
     assert lab.row["exchanges"] == 0
 
 
+def test_the_end_of_a_tunnel_wakes_a_waiter(make_lab: MakeLab) -> None:
+    upstream = {"upstream_max": 1, "queue": 4, "queue_timeout": "60s"}
+    lab = make_lab(upstream=upstream)
+    client, service = open_tunnel(lab)
+    waiter = lab.client()
+    waiter.sendall(request())
+    lab.settle()
+    client.shutdown(socket.SHUT_WR)
+    lab.read_end(service)
+    service.shutdown(socket.SHUT_WR)
+
+    served = lab.accept()
+    lab.read(served, b"\r\n\r\n")
+    served.sendall(OK)
+
+    assert lab.read(waiter, b"ok").startswith(b"HTTP/1.1 200")
+
+
 # The pool.
 
 
