@@ -93,6 +93,7 @@ from fastgate.dataplane.faults cimport (
     FAULT_SEND_TIMEOUT,
     FAULT_UPSTREAM_BAD,
     FAULT_UPSTREAM_RESET,
+    FAULT_UPSTREAM_STALLED,
     SIDE_CLIENT,
     SIDE_UPSTREAM,
     FaultInfo,
@@ -735,6 +736,7 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
 cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
     """The upstream failed this exchange: replay it, retry it, or end it."""
     cdef Upstream *u = x.upstream
+    cdef int group = x.group
     cdef bint stale = (
         fault == FAULT_UPSTREAM_RESET
         and u is not NULL and u.reused and not u.answered
@@ -749,9 +751,15 @@ cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
         x.n_tried -= 1
         dispatch(w, x, NO_ENDPOINT)
         return
-    release_lease(w, x, True)
+    # A tunnel that falls silent is its users' affair. Were it the endpoint's
+    # failure, a client could eject endpoints by opening tunnels and waiting.
+    release_lease(
+        w, x, x.step != STEP_TUNNEL or fault != FAULT_UPSTREAM_STALLED
+    )
     if may_retry(w, x, fault):
         dispatch(w, x, NO_ENDPOINT)
+        # Its first endpoint has a connection less.
+        wake_queue(w, group)
         return
     abandon(w, x, fault)
 

@@ -108,6 +108,17 @@ def test_the_end_of_a_tunnel_wakes_a_waiter(make_lab: MakeLab) -> None:
     assert lab.read(waiter, b"ok").startswith(b"HTTP/1.1 200")
 
 
+def test_silent_tunnels_do_not_eject_their_endpoint(make_lab: MakeLab) -> None:
+    lab = make_lab(upstream={"tunnel_timeout": "50ms", "eject": "1/10s"})
+    client, _ = open_tunnel(lab)
+
+    with pytest.raises(ConnectionResetError):
+        lab.read_end(client)
+
+    assert lab.endpoint()["failures"] == 0
+    assert lab.endpoint()["skipped_ms"] == 0
+
+
 # The pool.
 
 
