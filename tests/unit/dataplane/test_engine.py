@@ -148,6 +148,29 @@ def test_a_connection_that_waits_its_turn_may_be_idle_by_then(
     assert not is_readable(service)
 
 
+# Answers before the request is complete.
+
+
+def test_an_early_answer_survives_the_reset_behind_it(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    others = [lab.client() for _ in range(300)]
+    client = lab.client()
+    client.sendall(request(method="POST", body=b"")[:-4].replace(b": 0", b": 99999"))
+    client.sendall(b"\r\n\r\n")
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    client.sendall(b"a" * 100)
+    lab.settle()
+    client.sendall(b"b" * 100)
+    for other in others:
+        other.sendall(b"G")
+    service.sendall(b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno")
+    service.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    service.close()
+
+    assert lab.read(client, b"no").startswith(b"HTTP/1.1 413")
+
+
 # The object budget.
 
 
