@@ -171,6 +171,33 @@ def test_an_early_answer_survives_the_reset_behind_it(make_lab: MakeLab) -> None
     assert lab.read(client, b"no").startswith(b"HTTP/1.1 413")
 
 
+def test_a_slow_body_is_not_the_endpoints_fault(make_lab: MakeLab) -> None:
+    lab = make_lab(
+        upstream={"upstream_timeout": "50ms", "eject": "1/10s"}, body_timeout="250ms"
+    )
+    client = lab.client()
+    client.sendall(request(method="POST", body=b"slow")[:-1])
+
+    answer = lab.read_end(client)
+
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert lab.endpoint()["failures"] == 0
+    assert lab.endpoint()["skipped_ms"] == 0
+
+
+def test_the_time_to_answer_begins_with_the_end_of_the_request(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(upstream={"upstream_timeout": "100ms"}, retries=0)
+    client = lab.client()
+    client.sendall(request(method="POST", body=b"slow"))
+    service = lab.accept()
+    lab.read(service, b"slow")
+
+    assert lab.read(client, b"\n").startswith(b"HTTP/1.1 504")
+    assert lab.endpoint()["failures"] == 1
+
+
 # The object budget.
 
 
