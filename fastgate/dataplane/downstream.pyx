@@ -268,7 +268,7 @@ cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
         downstream_rearm(w, d)
         return
     if d.phase == PHASE_HEAD:
-        w.events.request_refused(w, d, FAULT_HEADER_TIMEOUT)
+        refuse(w, d, FAULT_HEADER_TIMEOUT)
     elif d.phase == PHASE_BUSY:
         body_deadline(w, d)
     else:
@@ -425,6 +425,14 @@ cdef bint linger(Worker *w, Downstream *d) noexcept nogil:
 
 # --- reading ---------------------------------------------------------------
 
+cdef void refuse(Worker *w, Downstream *d, int fault) noexcept nogil:
+    """What came is no request: busy with saying so until the client has taken it."""
+    d.phase = PHASE_BUSY
+    d.read_deadline_ms = 0
+    timer_idle(&d.conn.timer)
+    w.events.request_refused(w, d, fault)
+
+
 cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
     """Read behind a partial head, which waits in `input`."""
     cdef Conn *c = &d.conn
@@ -435,7 +443,7 @@ cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
     cdef size_t rest
     cdef int fault
     if not bytes_reserve(&c.input, HEAD_READ_BYTES):
-        w.events.request_refused(w, d, FAULT_INTERNAL)
+        refuse(w, d, FAULT_INTERNAL)
         return
     n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)
     if n <= 0:
@@ -458,7 +466,7 @@ cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
     c.input.at = c.input.end = c.input.size = 0
     c.fed = 0
     if fault:
-        w.events.request_refused(w, d, fault)
+        refuse(w, d, fault)
     else:
         head_complete(w, d)
         rest = held.end - held.at - used
@@ -487,7 +495,7 @@ cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
                 keep_partial(w, d, at, n)
                 return
             if fault:
-                w.events.request_refused(w, d, fault)
+                refuse(w, d, fault)
                 return
             at += used
             n -= used
@@ -532,7 +540,7 @@ cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
 
 cdef void keep_partial(Worker *w, Downstream *d, const char *at, size_t n) noexcept nogil:
     if n > MAX_HEAD_BYTES or not bytes_append(&d.conn.input, at, n):
-        w.events.request_refused(w, d, FAULT_INTERNAL)
+        refuse(w, d, FAULT_INTERNAL)
         return
     d.conn.fed = <uint32_t>n
     if d.phase != PHASE_HEAD:

@@ -198,6 +198,33 @@ def test_the_time_to_answer_begins_with_the_end_of_the_request(
     assert lab.endpoint()["failures"] == 1
 
 
+# Refusals to clients that do not read.
+
+
+def test_a_refusal_that_is_not_taken_at_once_still_ends(make_lab: MakeLab) -> None:
+    lab = make_lab(
+        path="/elsewhere", send_bytes=4608, keepalive="60ms", send_timeout="60s"
+    )
+    first = lab.client(receive_bytes=2304)
+    first.sendall(request() * 400)
+    lab.settle()
+    taken = lab.row["requests"]
+    assert 1 < taken < 400
+    first.close()
+    lab.settle()
+    client = lab.client(receive_bytes=2304)
+    client.sendall(request() * (taken - 1) + b"GET nonsense\r\n\r\n")
+    lab.settle()
+    assert lab.engine.exchanges == 1
+
+    lab.until(lambda: lab.is_due(), "the timer")
+    lab.settle()
+
+    assert b"HTTP/1.1 400" in lab.read_end(client)
+    lab.settle()
+    assert lab.engine.exchanges == 0
+
+
 # The object budget.
 
 
