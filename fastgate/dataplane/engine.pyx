@@ -321,6 +321,9 @@ cdef class Engine:
             x = <Exchange *>slab_at(&w.exchanges, n)
             if x.item.is_live:
                 exchange_abandon(w, x, FAULT_DRAINED)
+                if x.item.is_live:
+                    # The client does not take the reply: end it by a reset.
+                    exchange_abandon(w, x, FAULT_DRAINED)
         for n in range(w.downstreams.made):
             d = <Downstream *>slab_at(&w.downstreams, n)
             if d.conn.item.is_live:

@@ -225,6 +225,20 @@ def test_a_refusal_that_is_not_taken_at_once_still_ends(make_lab: MakeLab) -> No
     assert lab.engine.exchanges == 0
 
 
+def test_closing_finishes_exchanges_whose_client_does_not_read(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(path="/elsewhere", send_bytes=4608)
+    client = lab.client(receive_bytes=2304)
+    client.sendall(request() * 400)
+    lab.settle()
+    assert lab.engine.exchanges == 1
+
+    lab.engine.close()
+
+    assert lab.row["exchanges"] == 0
+
+
 # The object budget.
 
 
