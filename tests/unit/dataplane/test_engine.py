@@ -239,6 +239,30 @@ def test_closing_finishes_exchanges_whose_client_does_not_read(
     assert lab.row["exchanges"] == 0
 
 
+# Accounts.
+
+
+def test_a_retry_that_goes_well_is_no_fault(make_lab: MakeLab) -> None:
+    lab = make_lab(endpoints=2, retries=1)
+    lab.services[0].close()
+    client = lab.client()
+    for _ in range(2):
+        client.sendall(request())
+        lab.until(
+            lambda: is_readable(lab.services[1]) or lab.row["upstream_connections"],
+            "a request",
+        )
+        lab.settle()
+        if is_readable(lab.services[1]):
+            service = lab.accept(1)
+        lab.read(service, b"\r\n\r\n")
+        service.sendall(OK)
+        lab.read(client, b"ok")
+
+    assert lab.row["retries"] == 1
+    assert lab.row["faults"] == 0
+
+
 # The object budget.
 
 
