@@ -95,6 +95,7 @@ cdef enum:
     LINGER_MS = 1000            # how long, and how much, a client may go on
     LINGER_BYTES = 65536        # sending after it has had our last word
     RATE_WINDOW_MS = 10000      # over which the minimum rate must be kept
+    DRAIN_GRACE_MS = 500        # for a request on its way over an idle connection
     HEAD_ROOM = 69632           # a response head: the largest read, and our fields
 
 
@@ -199,7 +200,9 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
         return
     d.phase = PHASE_IDLE
     parser_init(&c.parser, False)
-    d.read_deadline_ms = w.now_ms + w.gateway.keepalive_ms
+    d.read_deadline_ms = w.now_ms + (
+        DRAIN_GRACE_MS if w.draining else w.gateway.keepalive_ms
+    )
     timer_set(&w.wheel, &c.timer, d.read_deadline_ms)
     if unread:
         conn_queue(w, c)
@@ -224,12 +227,12 @@ cdef void downstream_tunnel(Worker *w, Downstream *d) noexcept nogil:
     conn_queue(w, &d.conn)
 
 
-cdef void downstream_drain(Worker *w, Downstream *d, int64_t grace_ms) noexcept nogil:
+cdef void downstream_drain(Worker *w, Downstream *d) noexcept nogil:
     """Shutting down: an idle client may still have sent something. Wait a little
     for that, answer it with Connection: close, and only then close.
     """
     if d.phase == PHASE_IDLE and d.exchange is NULL:
-        d.read_deadline_ms = w.now_ms + grace_ms
+        d.read_deadline_ms = w.now_ms + DRAIN_GRACE_MS
         downstream_rearm(w, d)
 
 

@@ -106,7 +106,6 @@ cdef enum:
     SCRATCH_BYTES = 131072      # what one read may bring
     OUTBOX_BYTES = 131072       # the largest head, with our fields and rules
     ACCEPT_PAUSE_MS = 100       # after the descriptors have run out
-    DRAIN_GRACE_MS = 500        # for requests on their way over idle connections
     REPLY_BYTES = 1024
 
 
@@ -287,7 +286,7 @@ cdef class Engine:
         for n in range(w.downstreams.made):
             d = <Downstream *>slab_at(&w.downstreams, n)
             if d.conn.item.is_live:
-                downstream_drain(w, d, DRAIN_GRACE_MS)
+                downstream_drain(w, d)
 
     def is_drained(self) -> bool:
         """Draining, and no client connection is left."""

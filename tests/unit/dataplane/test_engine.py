@@ -263,6 +263,24 @@ def test_a_retry_that_goes_well_is_no_fault(make_lab: MakeLab) -> None:
     assert lab.row["faults"] == 0
 
 
+# Draining.
+
+
+def test_a_client_whose_answer_had_begun_is_let_go_soon(make_lab: MakeLab) -> None:
+    lab = make_lab(keepalive="60s")
+    client = lab.client()
+    client.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(OK[:-1])
+    lab.read(client, b"o")
+    lab.engine.drain()
+    service.sendall(OK[-1:])
+
+    assert lab.read_end(client) == b"k"
+    assert lab.engine.is_drained()
+
+
 # The object budget.
 
 
