@@ -630,6 +630,10 @@ cdef void reset(Worker *w, Exchange *x) noexcept nogil:
 
 cdef void resume(Worker *w, Exchange *x) noexcept nogil:
     if x.client is not NULL:
+        # Until now it was us who did not read: its times begin anew.
+        x.client.last_read_ms = w.now_ms
+        x.rate_since_ms = w.now_ms
+        x.rate_bytes = 0
         conn_queue(w, &x.client.conn)
 
 

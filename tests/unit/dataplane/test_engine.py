@@ -281,6 +281,32 @@ def test_a_client_whose_answer_had_begun_is_let_go_soon(make_lab: MakeLab) -> No
     assert lab.engine.is_drained()
 
 
+# Time that a client is given for its body.
+
+
+def test_a_body_that_waited_for_an_endpoint_has_its_whole_time(
+    make_lab: MakeLab,
+) -> None:
+    upstream = {"upstream_max": 1, "queue": 4, "queue_timeout": "60s"}
+    lab = make_lab(upstream=upstream, body_timeout="400ms")
+    first = lab.client()
+    first.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    second = lab.client()
+    second.sendall(request(method="POST", body=b"late")[:-4])
+    lab.settle()
+    lab.pause(0.3)
+    service.sendall(OK)
+    lab.read(first, b"ok")
+    lab.pause(0.2)
+    second.sendall(b"late")
+    lab.read(service, b"late")
+    service.sendall(OK)
+
+    assert lab.read(second, b"ok").startswith(b"HTTP/1.1 200")
+
+
 # The object budget.
 
 
