@@ -167,7 +167,7 @@ class Lab:
 
     def is_due(self) -> bool:
         """Whether the engine has something to do."""
-        return bool(select.select([self.engine.fd], [], [], 0)[0])
+        return is_readable(self.engine)
 
     @property
     def row(self) -> dict[str, Any]:
@@ -180,7 +180,8 @@ class Lab:
         """End everything; no gauge may be left above zero."""
         for sock in self.open:
             sock.close()
-        self.settle()
+        if self.engine.fd >= 0:
+            self.settle()
         self.engine.close()
         self.engine.close()
         row = self.row
@@ -197,8 +198,9 @@ def at(sock: socket.socket) -> str:
     return f"{host}:{port}"
 
 
-def is_readable(sock: socket.socket) -> bool:
-    return bool(select.select([sock], [], [], 0)[0])
+def is_readable(one: socket.socket | Engine) -> bool:
+    fd = one.fd if isinstance(one, Engine) else one.fileno()
+    return bool(select.select([fd], [], [], 0)[0])
 
 
 def request(
