@@ -203,23 +203,32 @@ def test_the_time_to_answer_begins_with_the_end_of_the_request(
 # Refusals to clients that do not read.
 
 
-def test_a_refusal_that_is_not_taken_at_once_still_ends(make_lab: MakeLab) -> None:
-    lab = make_lab(
-        path="/elsewhere", send_bytes=4608, keepalive="60ms", send_timeout="60s"
-    )
-    first = lab.client(receive_bytes=2304)
-    first.sendall(request() * 400)
-    lab.settle()
+def fill_client(lab: Lab, last: bytes) -> socket.socket:
+    """A client that reads nothing; the answer to `last` is the first not taken."""
+    probe = lab.client(receive_bytes=2304)
+    probe.sendall(request() * 400)
+    lab.pause(0.5)
     taken = lab.row["requests"]
     assert 1 < taken < 400
-    first.close()
+    probe.close()
     lab.settle()
     client = lab.client(receive_bytes=2304)
-    client.sendall(request() * (taken - 1) + b"GET nonsense\r\n\r\n")
+    client.sendall(request() * (taken - 1))
+    lab.pause(0.5)
+    assert lab.engine.exchanges == 0
+    client.sendall(last)
     lab.settle()
     assert lab.engine.exchanges == 1
+    return client
 
-    lab.pause(0.15)
+
+def test_a_refusal_that_is_not_taken_at_once_still_ends(make_lab: MakeLab) -> None:
+    lab = make_lab(
+        path="/elsewhere", send_bytes=4608, keepalive="800ms", send_timeout="60s"
+    )
+    client = fill_client(lab, b"GET nonsense\r\n\r\n")
+
+    lab.pause(0.9)
     assert lab.engine.exchanges == 1
 
     assert b"HTTP/1.1 400" in lab.read_end(client)
@@ -231,10 +240,7 @@ def test_closing_finishes_exchanges_whose_client_does_not_read(
     make_lab: MakeLab,
 ) -> None:
     lab = make_lab(path="/elsewhere", send_bytes=4608)
-    client = lab.client(receive_bytes=2304)
-    client.sendall(request() * 400)
-    lab.settle()
-    assert lab.engine.exchanges == 1
+    fill_client(lab, request("/elsewhere"))
 
     lab.engine.close()
 
