@@ -486,10 +486,17 @@ cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
     cdef size_t used, body_at, body_len
     cdef bint done
     cdef int fault
+    cdef int begun = 0
     while n and c.item.generation == generation:
         if d.phase == PHASE_LINGER:
             return
         if d.exchange is NULL:
+            if begun == READS_PER_TURN:
+                # One read may hold thousands of requests that we answer at once.
+                if not bytes_append(&c.input, at, n):
+                    downstream_close(w, d, True)
+                return
+            begun += 1
             used = 0
             fault = parse_head(
                 &c.parser, &w.request, &w.gateway.head, at, n, 0, &used

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -347,3 +349,26 @@ def test_a_plain_request_makes_no_python_object(make_lab: MakeLab) -> None:
 
     assert lab.row["requests"] == 1102
     assert abs(after - before) <= 4
+
+
+# Turns.
+
+
+def test_a_client_that_pipelines_waits_its_turn_like_others(
+    make_lab: MakeLab, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.log"
+    lab = make_lab(path="/elsewhere", log_fd=os.open(log, os.O_WRONLY | os.O_CREAT))
+    many, other = lab.client(), lab.client()
+    lab.settle()
+    many.sendall(request() * 2000)
+    other.sendall(request("/other"))
+    lab.read(other, b"request\n")
+    lab.settle()
+    lab.engine.flush_log()
+
+    lines = log.read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if "/other" in line)
+
+    assert len(lines) == 2001
+    assert place < 300

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from fastgate._core import Plan
 from fastgate.config.model import Config
 from fastgate.control.plan import make_plan
