@@ -655,11 +655,8 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
             x.response_kind = BODY_RAW
             x.client.close_after = 1
     if not framing.tunnel:
-        if not x.request_done or w.draining or (
-            x.wants_tunnel and bytes_len(&x.client.conn.input)
-        ):
-            # What the client still sends, or sent in hope of a tunnel, is not
-            # the beginning of another request.
+        if not x.request_done or w.draining or hopes(x):
+            # What the client still sends is not the beginning of another request.
             x.client.close_after = 1
         framing.close = x.client.close_after
     fault = x.client_ops.head(w, x, &framing)
@@ -682,6 +679,13 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
         downstream_tunnel(w, x.client)
     else:
         x.step = STEP_RELAY
+
+
+cdef bint hopes(const Exchange *x) noexcept nogil:
+    """Has the client sent something in hope of a tunnel? It is no request then."""
+    return x.wants_tunnel and (
+        x.client.conn.readable or bytes_len(&x.client.conn.input) != 0
+    )
 
 
 cdef void response_body(Worker *w, Exchange *x, char *data, size_t n) noexcept nogil:
@@ -802,7 +806,7 @@ cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
     cdef char *room
     cdef ssize_t n
     cdef size_t text = 0
-    if info.side == SIDE_CLIENT or not x.request_done:
+    if info.side == SIDE_CLIENT or not x.request_done or hopes(x):
         # Where the client's next request would begin is not known.
         d.close_after = 1
     if w.draining:

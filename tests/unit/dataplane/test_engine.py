@@ -372,3 +372,35 @@ def test_a_client_that_pipelines_waits_its_turn_like_others(
 
     assert len(lines) == 2001
     assert place < 300
+
+
+def test_bytes_sent_in_hope_of_a_tunnel_are_no_request(make_lab: MakeLab) -> None:
+    lab = make_lab(retries=0)
+    lab.services[0].close()
+    client = lab.client()
+    client.sendall(UPGRADE + request("/smuggled"))
+    lab.settle()
+
+    answer = lab.read_end(client)
+
+    assert answer.startswith(b"HTTP/1.1 502") or answer.startswith(b"HTTP/1.1 503")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert lab.row["requests"] == 1
+
+
+def test_bytes_that_come_after_an_upgrade_is_asked_for_are_no_request(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab()
+    client = lab.client()
+    client.sendall(UPGRADE)
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    client.sendall(request("/smuggled"))
+    lab.settle()
+    service.sendall(OK)
+
+    answer = lab.read_end(client)
+
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert lab.row["requests"] == 1
