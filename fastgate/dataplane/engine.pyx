@@ -293,7 +293,7 @@ cdef class Engine:
         return self.w is NULL or (self.w.draining and self.w.downstreams.live == 0)
 
     def reopen_log(self, int fd) -> None:
-        """Write the log's lines to `fd` from now on; the old one is not closed."""
+        """Write what is held to the old descriptor, close it, go on with `fd`."""
         if self.w is not NULL:
             log_reopen(&self.w.log, fd)
 
@@ -423,7 +423,8 @@ cdef class Engine:
                     w, <Exchange *>(<char *>t - <size_t>&(<Exchange *>NULL).timer)
                 )
             else:
-                self._watch(<int>(<Listening *>t - self.listening))
+                if self._watch(<int>(<Listening *>t - self.listening)) < 0:
+                    timer_set(&w.wheel, t, w.now_ms + ACCEPT_PAUSE_MS)
             conn_push(w)
         wheel_arm(&w.wheel)
 
@@ -438,8 +439,10 @@ cdef class Engine:
         if self.w.listeners[l.listener].is_shared:
             event.events |= EPOLLEXCLUSIVE
         event.data.u64 = token(KIND_LISTENER, <uint32_t>index, 0)
+        if epoll_ctl(self.w.epoll_fd, EPOLL_CTL_ADD, l.fd, &event) < 0:
+            return -1
         l.is_accepting = 1
-        return epoll_ctl(self.w.epoll_fd, EPOLL_CTL_ADD, l.fd, &event)
+        return 0
 
     cdef void _unwatch(self, Listening *l) noexcept nogil:
         cdef epoll_event event

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -404,3 +405,26 @@ def test_bytes_that_come_after_an_upgrade_is_asked_for_are_no_request(
 
     assert answer.count(b"HTTP/1.1 ") == 1
     assert lab.row["requests"] == 1
+
+
+def test_a_listener_that_cannot_be_watched_again_is_tried_again(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(path="/elsewhere")
+    fd = lab.listener.fileno()
+    client = lab.client()
+    spare = os.dup(fd)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        lab.poll()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert lab.engine.connections == 0
+    os.close(fd)
+    lab.pause(0.15)
+    os.dup2(spare, fd)
+    os.close(spare)
+    client.sendall(request())
+
+    assert lab.read(client, b"request\n").startswith(b"HTTP/1.1 404")
