@@ -124,6 +124,26 @@ def test_silent_tunnels_do_not_eject_their_endpoint(make_lab: MakeLab) -> None:
     assert lab.endpoint()["skipped_ms"] == 0
 
 
+# The queue.
+
+
+def test_a_retry_gives_its_first_place_to_who_waits(make_lab: MakeLab) -> None:
+    upstream = {"upstream_max": 1, "queue": 4, "queue_timeout": "60s", "retries": 1}
+    lab = make_lab(endpoints=2, upstream=upstream)
+    clients = [lab.client() for _ in range(3)]
+    for client in clients:
+        client.sendall(request())
+        lab.settle()
+    failing, busy = lab.accept(0), lab.accept(1)
+    lab.read(failing, b"\r\n\r\n")
+    lab.read(busy, b"\r\n\r\n")
+    failing.close()
+
+    served = lab.accept(0)
+
+    assert lab.read(served, b"\r\n\r\n").startswith(b"GET / ")
+
+
 # The pool.
 
 
