@@ -91,10 +91,8 @@ class Storm:
         self.rest: dict[socket.socket, bytes] = {}
 
     def step(self) -> None:
-        action = self.dice.choice(
-            [self.join, self.say, self.say, self.accept, self.answer, self.answer]
-            + [self.hear, self.hear, self.leave, self.turn, self.turn, self.turn]
-        )
+        often = [self.say, self.answer, self.hear, self.turn]
+        action = self.dice.choice([self.join, self.accept, self.leave, *often, *often])
         with contextlib.suppress(OSError):
             action()
 
