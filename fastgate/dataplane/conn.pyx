@@ -278,6 +278,9 @@ cdef void blocked(Worker *w, Conn *c) noexcept nogil:
 cdef void fail(Worker *w, Conn *c) noexcept nogil:
     """Nothing can be sent any more: the owner hears it from the run queue."""
     c.broken = 1
+    # An answer may have come before the reset, and be there to be read: an early
+    # 413 whose sender closed at once.
+    c.readable = 1
     bytes_drop(&c.output)
     conn_queue(w, c)
 

@@ -3,7 +3,7 @@
 Runs in: worker.
 """
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport uint32_t
 
 from fastgate.dataplane.conn cimport Downstream, SideOps, Worker
 from fastgate.dataplane.system cimport sockaddr_storage
@@ -16,7 +16,7 @@ cdef void downstream_close(Worker *w, Downstream *d, bint reset) noexcept nogil
 cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil
 cdef void downstream_tunnel(Worker *w, Downstream *d) noexcept nogil
 cdef void downstream_rearm(Worker *w, Downstream *d) noexcept nogil
-cdef void downstream_drain(Worker *w, Downstream *d, int64_t grace_ms) noexcept nogil
+cdef void downstream_drain(Worker *w, Downstream *d) noexcept nogil
 cdef void downstream_event(Worker *w, Downstream *d, uint32_t events) noexcept nogil
 cdef void downstream_run(Worker *w, Downstream *d) noexcept nogil
 cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil

@@ -95,6 +95,7 @@ cdef enum:
     LINGER_MS = 1000            # how long, and how much, a client may go on
     LINGER_BYTES = 65536        # sending after it has had our last word
     RATE_WINDOW_MS = 10000      # over which the minimum rate must be kept
+    DRAIN_GRACE_MS = 500        # for a request on its way over an idle connection
     HEAD_ROOM = 69632           # a response head: the largest read, and our fields
 
 
@@ -200,7 +201,9 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
             downstream_close(w, d, False)
         return
     d.phase = PHASE_IDLE
-    d.read_deadline_ms = w.now_ms + w.gateway.keepalive_ms
+    d.read_deadline_ms = w.now_ms + (
+        DRAIN_GRACE_MS if w.draining else w.gateway.keepalive_ms
+    )
     timer_set(&w.wheel, &c.timer, d.read_deadline_ms)
     if unread:
         conn_queue(w, c)
@@ -225,12 +228,12 @@ cdef void downstream_tunnel(Worker *w, Downstream *d) noexcept nogil:
     conn_queue(w, &d.conn)
 
 
-cdef void downstream_drain(Worker *w, Downstream *d, int64_t grace_ms) noexcept nogil:
+cdef void downstream_drain(Worker *w, Downstream *d) noexcept nogil:
     """Shutting down: an idle client may still have sent something. Wait a little
     for that, answer it with Connection: close, and only then close.
     """
     if d.phase == PHASE_IDLE and d.exchange is NULL:
-        d.read_deadline_ms = w.now_ms + grace_ms
+        d.read_deadline_ms = w.now_ms + DRAIN_GRACE_MS
         downstream_rearm(w, d)
 
 
@@ -270,7 +273,7 @@ cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
         return
     if d.phase == PHASE_HEAD:
         w.request.line_len = 0
-        w.events.request_refused(w, d, FAULT_HEADER_TIMEOUT)
+        refuse(w, d, FAULT_HEADER_TIMEOUT)
     elif d.phase == PHASE_BUSY:
         body_deadline(w, d)
     else:
@@ -425,6 +428,14 @@ cdef bint linger(Worker *w, Downstream *d) noexcept nogil:
 
 # --- reading ---------------------------------------------------------------
 
+cdef void refuse(Worker *w, Downstream *d, int fault) noexcept nogil:
+    """What came is no request: busy with saying so until the client has taken it."""
+    d.phase = PHASE_BUSY
+    d.read_deadline_ms = 0
+    timer_idle(&d.conn.timer)
+    w.events.request_refused(w, d, fault)
+
+
 cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
     """Read behind a partial head, which waits in `input`."""
     cdef Conn *c = &d.conn
@@ -436,7 +447,7 @@ cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
     cdef int fault
     if not bytes_reserve(&c.input, HEAD_READ_BYTES):
         w.request.line_len = 0
-        w.events.request_refused(w, d, FAULT_INTERNAL)
+        refuse(w, d, FAULT_INTERNAL)
         return
     n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)
     if n <= 0:
@@ -457,7 +468,7 @@ cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
     held = bytes_take(&c.input)
     c.fed = 0
     if fault:
-        w.events.request_refused(w, d, fault)
+        refuse(w, d, fault)
     else:
         head_complete(w, d)
         rest = held.end - held.at - used
@@ -474,10 +485,17 @@ cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
     cdef size_t used, body_at, body_len
     cdef bint done
     cdef int fault
+    cdef int begun = 0
     while n and c.item.generation == generation:
         if d.phase == PHASE_LINGER:
             return
         if d.exchange is NULL:
+            if begun == READS_PER_TURN:
+                # One read may hold thousands of requests that we answer at once.
+                if not bytes_append(&c.input, at, n):
+                    downstream_close(w, d, True)
+                return
+            begun += 1
             used = 0
             fault = parse_head(
                 &c.parser, &w.request, &w.gateway.head, at, n, 0, &used
@@ -486,7 +504,7 @@ cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
                 keep_partial(w, d, at, n)
                 return
             if fault:
-                w.events.request_refused(w, d, fault)
+                refuse(w, d, fault)
                 return
             at += used
             n -= used
@@ -533,7 +551,7 @@ cdef void keep_partial(
     Worker *w, Downstream *d, const char *at, size_t n
 ) noexcept nogil:
     if n > MAX_HEAD_BYTES or not bytes_append(&d.conn.input, at, n):
-        w.events.request_refused(w, d, FAULT_INTERNAL)
+        refuse(w, d, FAULT_INTERNAL)
         return
     d.conn.fed = <uint32_t>n
     if d.phase != PHASE_HEAD:
@@ -620,6 +638,10 @@ cdef void reset(Worker *w, Exchange *x) noexcept nogil:
 
 cdef void resume(Worker *w, Exchange *x) noexcept nogil:
     if x.client is not NULL:
+        # Until now it was us who did not read: its times begin anew.
+        x.client.last_read_ms = w.now_ms
+        x.rate_since_ms = w.now_ms
+        x.rate_bytes = 0
         conn_queue(w, &x.client.conn)
 
 

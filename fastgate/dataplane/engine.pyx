@@ -104,7 +104,6 @@ cdef enum:
     ROUNDS = 16                 # batches served before uvloop's turn
     SCRATCH_BYTES = 131072      # what one read may bring
     ACCEPT_PAUSE_MS = 100       # after the descriptors have run out
-    DRAIN_GRACE_MS = 500        # for requests on their way over idle connections
     REPLY_BYTES = 1024
 
 
@@ -285,14 +284,14 @@ cdef class Engine:
         for n in range(w.downstreams.made):
             d = <Downstream *>slab_at(&w.downstreams, n)
             if d.conn.item.is_live:
-                downstream_drain(w, d, DRAIN_GRACE_MS)
+                downstream_drain(w, d)
 
     def is_drained(self) -> bool:
         """Draining, and no client connection is left."""
         return self.w is NULL or (self.w.draining and self.w.downstreams.live == 0)
 
     def reopen_log(self, int fd) -> None:
-        """Write the log's lines to `fd` from now on; the old one is not closed."""
+        """Write what is held to the old descriptor, close it, go on with `fd`."""
         if self.w is not NULL:
             log_reopen(&self.w.log, fd)
 
@@ -319,6 +318,9 @@ cdef class Engine:
             x = <Exchange *>slab_at(&w.exchanges, n)
             if x.item.is_live:
                 exchange_abandon(w, x, FAULT_DRAINED)
+                if x.item.is_live:
+                    # The client does not take the reply: end it by a reset.
+                    exchange_abandon(w, x, FAULT_DRAINED)
         for n in range(w.downstreams.made):
             d = <Downstream *>slab_at(&w.downstreams, n)
             if d.conn.item.is_live:
@@ -419,7 +421,8 @@ cdef class Engine:
                     w, <Exchange *>(<char *>t - <size_t>&(<Exchange *>NULL).timer)
                 )
             else:
-                self._watch(<int>(<Listening *>t - self.listening))
+                if self._watch(<int>(<Listening *>t - self.listening)) < 0:
+                    timer_set(&w.wheel, t, w.now_ms + ACCEPT_PAUSE_MS)
             conn_push(w)
         wheel_arm(&w.wheel)
 
@@ -434,8 +437,10 @@ cdef class Engine:
         if self.w.listeners[listening.listener].is_shared:
             event.events |= EPOLLEXCLUSIVE
         event.data.u64 = token(KIND_LISTENER, <uint32_t>index, 0)
+        if epoll_ctl(self.w.epoll_fd, EPOLL_CTL_ADD, listening.fd, &event) < 0:
+            return -1
         listening.is_accepting = 1
-        return epoll_ctl(self.w.epoll_fd, EPOLL_CTL_ADD, listening.fd, &event)
+        return 0
 
     cdef void _unwatch(self, Listening *listening) noexcept nogil:
         cdef epoll_event event

@@ -91,6 +91,7 @@ from fastgate.dataplane.faults cimport (
     FAULT_SEND_TIMEOUT,
     FAULT_UPSTREAM_BAD,
     FAULT_UPSTREAM_RESET,
+    FAULT_UPSTREAM_STALLED,
     SIDE_CLIENT,
     SIDE_UPSTREAM,
     FaultInfo,
@@ -590,11 +591,8 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
             x.response_kind = BODY_RAW
             x.client.close_after = 1
     if not framing.tunnel:
-        if not x.request_done or w.draining or (
-            x.wants_tunnel and bytes_len(&x.client.conn.input)
-        ):
-            # What the client still sends, or sent in hope of a tunnel, is not
-            # the beginning of another request.
+        if not x.request_done or w.draining or hopes(x):
+            # What the client still sends is not the beginning of another request.
             x.client.close_after = 1
         framing.close = x.client.close_after
     fault = x.client_ops.head(w, x, &framing)
@@ -603,6 +601,8 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
         return
     x.status = h.status
     x.response_started = 1
+    # What an earlier try met with is not how the exchange ends.
+    x.fault = FAULT_NONE
     if framing.tunnel:
         x.step = STEP_TUNNEL
         x.request_kind = BODY_RAW
@@ -615,6 +615,13 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
         downstream_tunnel(w, x.client)
     else:
         x.step = STEP_RELAY
+
+
+cdef bint hopes(const Exchange *x) noexcept nogil:
+    """Has the client sent something in hope of a tunnel? It is no request then."""
+    return x.wants_tunnel and (
+        x.client.conn.readable or bytes_len(&x.client.conn.input) != 0
+    )
 
 
 cdef void response_body(Worker *w, Exchange *x, char *data, size_t n) noexcept nogil:
@@ -652,6 +659,7 @@ cdef void client_flushed(Worker *w, Exchange *x) noexcept nogil:
 
 cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
     """A tunnel is over when both sides have ended and all of it is delivered."""
+    cdef int group = x.group
     if (
         x.request_done
         and x.response_done
@@ -662,6 +670,7 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
         upstream_close(w, x.upstream, False)
         release_lease(w, x, False)
         finish(w, x)
+        wake_queue(w, group)
 
 
 # --- faults ----------------------------------------------------------------
@@ -669,6 +678,7 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
 cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
     """The upstream failed this exchange: replay it, retry it, or end it."""
     cdef Upstream *u = x.upstream
+    cdef int group = x.group
     cdef bint stale = (
         fault == FAULT_UPSTREAM_RESET
         and u is not NULL and u.reused and not u.answered
@@ -683,9 +693,15 @@ cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
         x.n_tried -= 1
         dispatch(w, x, NO_ENDPOINT)
         return
-    release_lease(w, x, True)
+    # A tunnel that falls silent is its users' affair. Were it the endpoint's
+    # failure, a client could eject endpoints by opening tunnels and waiting.
+    release_lease(
+        w, x, x.step != STEP_TUNNEL or fault != FAULT_UPSTREAM_STALLED
+    )
     if may_retry(w, x, fault):
         dispatch(w, x, NO_ENDPOINT)
+        # Its first endpoint has a connection less.
+        wake_queue(w, group)
         return
     abandon(w, x, fault)
 
@@ -726,7 +742,7 @@ cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
     cdef char *room
     cdef ssize_t n
     cdef size_t text = 0
-    if info.side == SIDE_CLIENT or not x.request_done:
+    if info.side == SIDE_CLIENT or not x.request_done or hopes(x):
         # Where the client's next request would begin is not known.
         d.close_after = 1
     if w.draining:

@@ -96,7 +96,7 @@ cdef bint bytes_reserve(Bytes *b, size_t n) noexcept nogil:
     cdef char *data
     if b.size - b.end >= n:
         return True
-    if wanted > MAX_BYTES:
+    if n > MAX_BYTES - used:
         return False
     if b.at and b.size >= wanted:
         memmove(b.data, b.data + b.at, used)

@@ -21,6 +21,7 @@ from fastgate.dataplane.conn cimport (
     LIFE_CONNECTING,
     LIFE_IDLE,
     READS_PER_TURN,
+    STEP_FORWARD,
     STEP_TUNNEL,
     Conn,
     Exchange,
@@ -210,6 +211,7 @@ cdef const UpstreamPlan *plan_of(Worker *w, Upstream *u) noexcept nogil:
 
 cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil:
     cdef Conn *c = &u.conn
+    cdef uint32_t generation = c.item.generation
     if u.life == LIFE_CONNECTING:
         connected(w, u, events)
         return
@@ -223,6 +225,9 @@ cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil
         conn_flush(w, c)
         if bytes_len(&c.output) == 0 and u.exchange is not NULL:
             w.events.upstream_flushed(w, u.exchange)
+            if c.item.generation != generation:
+                # The last byte of a tunnel: `u` is closed.
+                return
     if c.readable or c.broken:
         upstream_run(w, u)
 
@@ -254,6 +259,14 @@ cdef void upstream_timer(Worker *w, Upstream *u) noexcept nogil:
         upstream_close(w, u, False)
     elif u.life == LIFE_CONNECTING:
         w.events.upstream_fault(w, x, FAULT_CONNECT_TIMEOUT)
+    elif (
+        not x.request_done
+        and x.step != STEP_TUNNEL
+        and bytes_len(&u.conn.output) == 0
+    ):
+        # The endpoint has all there is of the request: it may be waiting for the
+        # rest, and that is the client's to send, in body_timeout.
+        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).response_timeout_ms)
     elif u.head_done and x.client_ops.is_full(w, x):
         # It is us who do not read: the client's own timer decides.
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).between_timeout_ms)
@@ -273,6 +286,9 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
     cdef Bytes held
     cdef size_t n
     if u.life == LIFE_CONNECTING:
+        return
+    if u.life == LIFE_IDLE and not (c.readable or c.broken):
+        # It came into its pool while it stood in the run queue.
         return
     if u.life == LIFE_IDLE or u.exchange is NULL:
         # Closed by the other end, or speaking without being asked.
@@ -487,7 +503,7 @@ cdef void send_body(Worker *w, Exchange *x, const char *data, size_t n) noexcept
     if x.step == STEP_TUNNEL:
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).tunnel_timeout_ms)
     elif not u.head_done:
-        # The time to answer counts from the last of the request.
+        # As long as the request goes on, the endpoint owes no answer.
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).response_timeout_ms)
 
 
@@ -496,6 +512,12 @@ cdef void send_end(Worker *w, Exchange *x) noexcept nogil:
         conn_end(w, &x.upstream.conn)
     elif x.request_kind == BODY_CHUNKED:
         conn_write(w, &x.upstream.conn, b"0\r\n\r\n", 5)
+    if x.step == STEP_FORWARD:
+        # The time to answer counts from the end of the request.
+        timer_set(
+            &w.wheel, &x.upstream.conn.timer,
+            w.now_ms + plan_of(w, x.upstream).response_timeout_ms,
+        )
 
 
 cdef void reset(Worker *w, Exchange *x) noexcept nogil:

@@ -1,0 +1,450 @@
+"""The engine in this process: orders of events that no outside test can force."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.lab import OK, Lab, is_readable, request
+
+UPGRADE = request("/", "GET", b"", "Connection: upgrade", "Upgrade: echo")
+SWITCHED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+)
+
+MakeLab = Callable[..., Lab]
+
+
+@pytest.fixture
+def make_lab() -> Iterator[MakeLab]:
+    labs: list[Lab] = []
+
+    def make(*args: Any, **kwargs: Any) -> Lab:
+        labs.append(Lab(*args, **kwargs))
+        return labs[-1]
+
+    yield make
+    for lab in labs:
+        lab.close()
+
+
+PIECE = bytes(16384)
+
+
+def pass_on(lab: Lab, client: socket.socket, n_pieces: int) -> int:
+    """Send pieces for as long as the engine reads them; how many it read."""
+    for k in range(n_pieces):
+        before = lab.row["bytes_in"]
+        client.sendall(PIECE)
+        lab.settle(0.002)
+        if lab.row["bytes_in"] < before + len(PIECE):
+            return k
+    return n_pieces
+
+
+def open_tunnel(lab: Lab, **kwargs: int) -> tuple[socket.socket, socket.socket]:
+    client = lab.client()
+    client.sendall(UPGRADE)
+    service = lab.accept(**kwargs)
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(SWITCHED)
+    lab.read(client, b"\r\n\r\n")
+    return client, service
+
+
+def exchange_once(lab: Lab, client: socket.socket) -> socket.socket:
+    """One plain request on a new upstream connection, which is then idle."""
+    client.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(OK)
+    lab.read(client, b"ok")
+    return service
+
+
+# Tunnels.
+
+
+def test_a_tunnel_that_ends_by_its_last_flush_is_closed_once(make_lab: MakeLab) -> None:
+    settings = {"buffer_response": "256k"}
+    lab = make_lab(**settings)
+    client, service = open_tunnel(lab, receive_bytes=4096)
+    n_pieces = pass_on(lab, client, 10_000)
+    lab = make_lab(**settings)
+    client, service = open_tunnel(lab, receive_bytes=4096)
+    service.shutdown(socket.SHUT_WR)
+    assert lab.read_end(client) == b""
+    # Part of it is held by the engine, and yet it has read the end.
+    n_pieces = pass_on(lab, client, n_pieces - 8)
+    client.shutdown(socket.SHUT_WR)
+    lab.settle()
+    service.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+
+    received = len(lab.read_end(service))
+    lab.settle()
+
+    assert received == n_pieces * len(PIECE)
+    assert lab.row["upstream_connections"] == 0
+    assert lab.row["exchanges"] == 0
+
+
+def test_the_end_of_a_tunnel_wakes_a_waiter(make_lab: MakeLab) -> None:
+    upstream = {"upstream_max": 1, "queue": 4, "queue_timeout": "60s"}
+    lab = make_lab(upstream=upstream)
+    client, service = open_tunnel(lab)
+    waiter = lab.client()
+    waiter.sendall(request())
+    lab.settle()
+    client.shutdown(socket.SHUT_WR)
+    lab.read_end(service)
+    service.shutdown(socket.SHUT_WR)
+
+    served = lab.accept()
+    lab.read(served, b"\r\n\r\n")
+    served.sendall(OK)
+
+    assert lab.read(waiter, b"ok").startswith(b"HTTP/1.1 200")
+
+
+def test_silent_tunnels_do_not_eject_their_endpoint(make_lab: MakeLab) -> None:
+    lab = make_lab(upstream={"tunnel_timeout": "50ms", "eject": "1/10s"})
+    client, _ = open_tunnel(lab)
+
+    with pytest.raises(ConnectionResetError):
+        lab.read_end(client)
+
+    assert lab.endpoint()["failures"] == 0
+    assert lab.endpoint()["skipped_ms"] == 0
+
+
+# The queue.
+
+
+def test_a_retry_gives_its_first_place_to_who_waits(make_lab: MakeLab) -> None:
+    upstream = {"upstream_max": 1, "queue": 4, "queue_timeout": "60s", "retries": 1}
+    lab = make_lab(endpoints=2, upstream=upstream)
+    clients = [lab.client() for _ in range(3)]
+    for client in clients:
+        client.sendall(request())
+        lab.settle()
+    failing, busy = lab.accept(0), lab.accept(1)
+    lab.read(failing, b"\r\n\r\n")
+    lab.read(busy, b"\r\n\r\n")
+    failing.close()
+
+    served = lab.accept(0)
+
+    assert lab.read(served, b"\r\n\r\n").startswith(b"GET / ")
+
+
+# The pool.
+
+
+def test_a_connection_that_waits_its_turn_may_be_idle_by_then(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(send_bytes=4608, buffer_response="256k")
+    client = lab.client(receive_bytes=4096)
+    client.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    length = 200_000
+    service.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + bytes(length - 1)
+    )
+    lab.settle()
+    received = len(client.recv(65536))
+    while not lab.is_due():
+        received += len(client.recv(65536))
+    service.sendall(b"!")
+    lab.settle()
+    while received < length:
+        received += len(client.recv(65536))
+        lab.settle()
+
+    assert lab.row["upstream_connections"] == 1
+    assert not is_readable(service)
+
+
+# Answers before the request is complete.
+
+
+def test_an_early_answer_survives_the_reset_behind_it(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    others = [lab.client() for _ in range(300)]
+    client = lab.client()
+    client.sendall(request(method="POST", body=b"")[:-4].replace(b": 0", b": 99999"))
+    client.sendall(b"\r\n\r\n")
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    client.sendall(b"a" * 100)
+    lab.settle()
+    client.sendall(b"b" * 100)
+    for other in others:
+        other.sendall(b"G")
+    service.sendall(b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno")
+    service.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    service.close()
+
+    assert lab.read(client, b"no").startswith(b"HTTP/1.1 413")
+
+
+def test_a_slow_body_is_not_the_endpoints_fault(make_lab: MakeLab) -> None:
+    lab = make_lab(
+        upstream={"upstream_timeout": "50ms", "eject": "1/10s"}, body_timeout="250ms"
+    )
+    client = lab.client()
+    client.sendall(request(method="POST", body=b"slow")[:-1])
+
+    answer = lab.read_end(client)
+
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert lab.endpoint()["failures"] == 0
+    assert lab.endpoint()["skipped_ms"] == 0
+
+
+def test_the_time_to_answer_begins_with_the_end_of_the_request(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(upstream={"upstream_timeout": "100ms"}, retries=0)
+    client = lab.client()
+    client.sendall(request(method="POST", body=b"slow"))
+    service = lab.accept()
+    lab.read(service, b"slow")
+
+    assert lab.read(client, b"\n").startswith(b"HTTP/1.1 504")
+    assert lab.endpoint()["failures"] == 1
+
+
+# Refusals to clients that do not read.
+
+
+def fill_client(lab: Lab, last: bytes) -> socket.socket:
+    """A client that reads nothing; the answer to `last` is the first not taken."""
+    probe = lab.client(receive_bytes=2304)
+    probe.sendall(request() * 400)
+    lab.pause(0.5)
+    taken = lab.row["requests"]
+    assert 1 < taken < 400
+    probe.close()
+    lab.settle()
+    client = lab.client(receive_bytes=2304)
+    client.sendall(request() * (taken - 1))
+    lab.pause(0.5)
+    assert lab.engine.exchanges == 0
+    client.sendall(last)
+    lab.settle()
+    assert lab.engine.exchanges == 1
+    return client
+
+
+def test_a_refusal_that_is_not_taken_at_once_still_ends(make_lab: MakeLab) -> None:
+    lab = make_lab(
+        path="/elsewhere", send_bytes=4608, keepalive="800ms", send_timeout="60s"
+    )
+    client = fill_client(lab, b"GET nonsense\r\n\r\n")
+
+    lab.pause(0.9)
+    assert lab.engine.exchanges == 1
+
+    assert b"HTTP/1.1 400" in lab.read_end(client)
+    lab.settle()
+    assert lab.engine.exchanges == 0
+
+
+def test_closing_finishes_exchanges_whose_client_does_not_read(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(path="/elsewhere", send_bytes=4608)
+    fill_client(lab, request("/elsewhere"))
+
+    lab.engine.close()
+
+    assert lab.row["exchanges"] == 0
+
+
+# Accounts.
+
+
+def test_a_retry_that_goes_well_is_no_fault(make_lab: MakeLab) -> None:
+    lab = make_lab(endpoints=2, retries=1)
+    lab.services[0].close()
+    client = lab.client()
+    for _ in range(2):
+        client.sendall(request())
+        lab.until(
+            lambda: is_readable(lab.services[1]) or lab.row["upstream_connections"],
+            "a request",
+        )
+        lab.settle()
+        if is_readable(lab.services[1]):
+            service = lab.accept(1)
+        lab.read(service, b"\r\n\r\n")
+        service.sendall(OK)
+        lab.read(client, b"ok")
+
+    assert lab.row["retries"] >= 1
+    assert lab.row["faults"] == 0
+
+
+# Draining.
+
+
+def test_a_client_whose_answer_had_begun_is_let_go_soon(make_lab: MakeLab) -> None:
+    lab = make_lab(keepalive="60s")
+    client = lab.client()
+    client.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(OK[:-1])
+    lab.read(client, b"o")
+    lab.engine.drain()
+    service.sendall(OK[-1:])
+
+    assert lab.read_end(client) == b"k"
+    assert lab.engine.is_drained()
+
+
+# Time that a client is given for its body.
+
+
+def test_a_body_that_waited_for_an_endpoint_has_its_whole_time(
+    make_lab: MakeLab,
+) -> None:
+    upstream = {"upstream_max": 1, "queue": 4, "queue_timeout": "60s"}
+    lab = make_lab(upstream=upstream, body_timeout="400ms")
+    first = lab.client()
+    first.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    second = lab.client()
+    second.sendall(request(method="POST", body=b"late")[:-4])
+    lab.settle()
+    lab.pause(0.3)
+    service.sendall(OK)
+    lab.read(first, b"ok")
+    lab.pause(0.2)
+    second.sendall(b"late")
+    lab.read(service, b"late")
+    service.sendall(OK)
+
+    assert lab.read(second, b"ok").startswith(b"HTTP/1.1 200")
+
+
+# The object budget.
+
+
+def test_a_plain_request_makes_no_python_object(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    client = lab.client()
+    service = exchange_once(lab, client)
+    plain = request()
+    poll = lab.engine.poll
+    into = bytearray(4096)
+
+    def serve(n: int) -> int:
+        for _ in range(n):
+            client.sendall(plain)
+            poll()
+            service.recv_into(into)
+            service.sendall(OK)
+            poll()
+            client.recv_into(into)
+        return sys.getallocatedblocks()
+
+    serve(100)
+    gc.collect()
+    gc.disable()
+    try:
+        before = serve(1)
+        after = serve(1000)
+    finally:
+        gc.enable()
+
+    assert lab.row["requests"] == 1102
+    assert abs(after - before) <= 4
+
+
+# Turns.
+
+
+def test_a_client_that_pipelines_waits_its_turn_like_others(
+    make_lab: MakeLab, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.log"
+    lab = make_lab(path="/elsewhere", log_fd=os.open(log, os.O_WRONLY | os.O_CREAT))
+    many, other = lab.client(), lab.client()
+    lab.settle()
+    many.sendall(request() * 2000)
+    other.sendall(request("/other"))
+    lab.read(other, b"request\n")
+    lab.settle()
+    lab.engine.flush_log()
+
+    lines = log.read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if "/other" in line)
+
+    assert len(lines) == 2001
+    assert place < 300
+
+
+def test_bytes_sent_in_hope_of_a_tunnel_are_no_request(make_lab: MakeLab) -> None:
+    lab = make_lab(retries=0)
+    lab.services[0].close()
+    client = lab.client()
+    client.sendall(UPGRADE + request("/smuggled"))
+    lab.settle()
+
+    answer = lab.read_end(client)
+
+    assert answer.startswith(b"HTTP/1.1 502") or answer.startswith(b"HTTP/1.1 503")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert lab.row["requests"] == 1
+
+
+def test_bytes_that_come_after_an_upgrade_is_asked_for_are_no_request(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab()
+    client = lab.client()
+    client.sendall(UPGRADE)
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    client.sendall(request("/smuggled"))
+    lab.settle()
+    service.sendall(OK)
+
+    answer = lab.read_end(client)
+
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert lab.row["requests"] == 1
+
+
+def test_a_listener_that_cannot_be_watched_again_is_tried_again(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(path="/elsewhere")
+    fd = lab.listener.fileno()
+    client = lab.client()
+    spare = os.dup(fd)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        lab.poll()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert lab.engine.connections == 0
+    os.close(fd)
+    lab.pause(0.15)
+    os.dup2(spare, fd)
+    os.close(spare)
+    client.sendall(request())
+
+    assert lab.read(client, b"request\n").startswith(b"HTTP/1.1 404")

@@ -1,0 +1,128 @@
+"""The plan refuses what would make the data plane read where it must not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fastgate._core import Plan
+from fastgate.config.model import Config
+from fastgate.control.plan import make_plan
+
+
+class Silent:
+    def debug(self, message: str) -> None: ...
+
+    info = warning = alert = debug
+
+
+def values(*endpoints: str, **settings: Any) -> dict[str, Any]:
+    """The arguments of Plan for one listener, upstream and route."""
+    config = Config.model_validate(
+        {
+            "gateway": settings,
+            "listeners": {"main": {"addresses": ["127.0.0.1:0"]}},
+            "upstreams": {"main": {"endpoints": list(endpoints)}},
+            "routes": [{"name": "main", "upstream": "main"}],
+        }
+    )
+    plan = make_plan(config, [], Silent())
+    return {
+        "gateway": dict(plan.gateway),
+        "listeners": [{"name": "main", "port": 80, "scheme": "http"}],
+        "upstreams": [dict(one) for one in plan.upstreams],
+        "routes": [dict(one) for one in plan.routes],
+    }
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["127.0.0.1:1", "[::1]:1", "unix:/tmp/one.sock", "unix:/" + "p" * 106]
+)
+def test_a_plan_takes_every_family_of_address(endpoint: str) -> None:
+    Plan(**values(endpoint))
+
+
+def test_a_plan_refuses_a_socket_path_without_room_for_its_end() -> None:
+    given = values("unix:/short")
+    given["upstreams"][0]["endpoints"][0]["host"] = "/" + "p" * 107
+
+    with pytest.raises(ValueError, match="too long"):
+        Plan(**given)
+
+
+@pytest.mark.parametrize("family", ["inet", "inet6"])
+def test_a_plan_refuses_an_address_of_another_family(family: str) -> None:
+    given = values("127.0.0.1:1")
+    given["upstreams"][0]["endpoints"][0] |= {"family": family, "host": "name"}
+
+    with pytest.raises(ValueError, match="not an IPv"):
+        Plan(**given)
+
+
+def test_a_plan_refuses_a_family_that_it_does_not_know() -> None:
+    given = values("127.0.0.1:1")
+    given["upstreams"][0]["endpoints"][0]["family"] = "x25"
+
+    with pytest.raises(ValueError, match="family"):
+        Plan(**given)
+
+
+@pytest.mark.parametrize("upstream", [-1, 1])
+def test_a_plan_refuses_a_route_to_an_upstream_that_is_not_there(upstream: int) -> None:
+    given = values("127.0.0.1:1")
+    given["routes"][0]["upstream"] = upstream
+
+    with pytest.raises(IndexError, match="upstream"):
+        Plan(**given)
+
+
+@pytest.mark.parametrize("first", [-1, 1, 5])
+def test_a_plan_refuses_endpoints_beyond_its_own(first: int) -> None:
+    given = values("127.0.0.1:1")
+    given["upstreams"][0]["first_endpoint"] = first
+
+    with pytest.raises(IndexError, match="out of range"):
+        Plan(**given)
+
+
+def test_a_plan_refuses_endpoints_that_do_not_lie_side_by_side() -> None:
+    given = values("127.0.0.1:1", "127.0.0.1:2")
+    given["upstreams"][0]["endpoints"].reverse()
+
+    with pytest.raises(IndexError, match="side by side"):
+        Plan(**given)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_header", 0),
+        ("max_header", 1 << 30),
+        ("max_headers", 0),
+        ("max_headers", 1 << 20),
+    ],
+)
+def test_a_plan_refuses_limits_that_its_buffers_do_not_keep(
+    key: str, value: int
+) -> None:
+    given = values("127.0.0.1:1")
+    given["gateway"][key] = value
+
+    with pytest.raises(ValueError, match=key):
+        Plan(**given)
+
+
+def test_a_plan_refuses_a_trusted_proxy_that_is_no_address() -> None:
+    given = values("127.0.0.1:1")
+    given["gateway"]["trusted_proxies"] = ["300.0.0.1/8"]
+
+    with pytest.raises(ValueError, match="trusted_proxies"):
+        Plan(**given)
+
+
+def test_an_unresolved_endpoint_has_a_place_in_the_plan() -> None:
+    given = values("127.0.0.1:1")
+    given["upstreams"][0]["endpoints"][0] |= {"host": None, "up": False}
+
+    Plan(**given)
