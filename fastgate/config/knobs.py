@@ -568,7 +568,7 @@ def _table() -> tuple[Knob, ...]:
             kind=duration,
             default="3s",
             group=upstream,
-            help="time to connect to an endpoint; answered 504",
+            help="time to connect to an endpoint; answered 503",
             low=1,
             high=_DAY_MS,
             scopes=_UPSTREAM,

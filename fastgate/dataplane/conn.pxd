@@ -250,8 +250,6 @@ cdef struct Worker:
     # scratch: one of each, whatever the number of connections
     char *scratch               # what recv fills
     size_t scratch_bytes
-    char *outbox                # where heads are written
-    size_t outbox_bytes
     char *stage                 # what is about to be sent to `staged`
     Conn *staged
     size_t staged_bytes
@@ -270,6 +268,7 @@ cdef ssize_t conn_recv(Worker *w, Conn *c, char *into, size_t room) noexcept nog
 cdef char *conn_stage(Worker *w, Conn *c, size_t room) noexcept nogil
 cdef void conn_staged(Worker *w, size_t n) noexcept nogil
 cdef void conn_write(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil
+cdef void conn_send(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil
 cdef void conn_write_chunk(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil
 cdef void conn_push(Worker *w) noexcept nogil
 cdef void conn_flush(Worker *w, Conn *c) noexcept nogil

@@ -156,14 +156,20 @@ cdef void conn_staged(Worker *w, size_t n) noexcept nogil:
 
 
 cdef void conn_write(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil:
-    cdef iovec parts[2]
-    cdef int k = 0
+    """Send data[0:n] soon: small pieces are staged, so that more can join them."""
     if c.broken or n == 0:
         return
     if n <= STAGE_COPY:
         memcpy(conn_stage(w, c, n), data, n)
         w.staged_bytes += n
-        return
+    else:
+        conn_send(w, c, data, n)
+
+
+cdef void conn_send(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil:
+    """Send data[0:n] now, behind what is staged, without copying it."""
+    cdef iovec parts[2]
+    cdef int k = 0
     if w.staged is not NULL and w.staged is not c:
         conn_push(w)
     if w.staged is c and w.staged_bytes:

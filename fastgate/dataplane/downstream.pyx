@@ -199,7 +199,6 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
             downstream_close(w, d, False)
         return
     d.phase = PHASE_IDLE
-    parser_init(&c.parser, False)
     d.read_deadline_ms = w.now_ms + (
         DRAIN_GRACE_MS if w.draining else w.gateway.keepalive_ms
     )
@@ -271,6 +270,7 @@ cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
         downstream_rearm(w, d)
         return
     if d.phase == PHASE_HEAD:
+        w.request.line_len = 0
         refuse(w, d, FAULT_HEADER_TIMEOUT)
     elif d.phase == PHASE_BUSY:
         body_deadline(w, d)
@@ -446,6 +446,7 @@ cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
     cdef size_t rest
     cdef int fault
     if not bytes_reserve(&c.input, HEAD_READ_BYTES):
+        w.request.line_len = 0
         refuse(w, d, FAULT_INTERNAL)
         return
     n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)

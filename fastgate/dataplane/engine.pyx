@@ -104,7 +104,6 @@ cdef enum:
     BATCH = 256                 # events taken from epoll at a time
     ROUNDS = 16                 # batches served before uvloop's turn
     SCRATCH_BYTES = 131072      # what one read may bring
-    OUTBOX_BYTES = 131072       # the largest head, with our fields and rules
     ACCEPT_PAUSE_MS = 100       # after the descriptors have run out
     REPLY_BYTES = 1024
 
@@ -192,16 +191,14 @@ cdef class Engine:
         slab_init(&w.exchanges, sizeof(Exchange))
         random_seed(&w.random)
         w.scratch_bytes = SCRATCH_BYTES
-        w.outbox_bytes = OUTBOX_BYTES
         w.scratch = <char *>malloc(SCRATCH_BYTES)
-        w.outbox = <char *>malloc(OUTBOX_BYTES)
         w.stage = <char *>malloc(STAGE_BYTES)
         w.pools = <Pool *>calloc(w.n_endpoints + 1, sizeof(Pool))
         w.groups = <Group *>calloc(w.n_upstreams + 1, sizeof(Group))
         w.budgets = <RetryBudget *>calloc(w.n_upstreams + 1, sizeof(RetryBudget))
         w.queues = <WaitQueue *>calloc(w.n_upstreams + 1, sizeof(WaitQueue))
         if (
-            w.scratch is NULL or w.outbox is NULL or w.stage is NULL
+            w.scratch is NULL or w.stage is NULL
             or w.pools is NULL or w.groups is NULL or w.budgets is NULL
             or w.queues is NULL
         ):
@@ -233,7 +230,6 @@ cdef class Engine:
         slab_free(&w.upstreams)
         slab_free(&w.exchanges)
         free(w.scratch)
-        free(w.outbox)
         free(w.stage)
         free(w.pools)
         free(w.groups)
@@ -346,8 +342,8 @@ cdef class Engine:
             n = epoll_wait(w.epoll_fd, events, BATCH, 0)
             if n <= 0 and w.run_end == 0:
                 return
+            clock_read(w)
             for i in range(n):
-                clock_read(w)
                 data = events[i].data.u64
                 index = <uint32_t>data
                 generation = <uint32_t>(data >> 32) & GENERATION_MASK

@@ -83,6 +83,7 @@ from fastgate.dataplane.faults cimport (
     FAULT_CLIENT_ABORT,
     FAULT_CONNECT,
     FAULT_CONNECT_TIMEOUT,
+    FAULT_HEAD_TOO_LARGE,
     FAULT_INTERNAL,
     FAULT_NONE,
     FAULT_NO_ENDPOINT,
@@ -103,7 +104,7 @@ from fastgate.dataplane.limits cimport (
     budget_note_request, budget_take, parse_address, random_next,
 )
 from fastgate.dataplane.memory cimport (
-    TIMER_EXCHANGE, bytes_append, bytes_drop, bytes_len, slab_give, slab_take, timer_cancel, timer_set,
+    TIMER_EXCHANGE, bytes_drop, bytes_len, bytes_reserve, slab_give, slab_take, timer_cancel, timer_set,
 )
 from fastgate.dataplane.plan cimport (
     KEY_CLIENT, KEY_COOKIE, KEY_HEADER, KEY_PATH, RoutePlan, UpstreamPlan,
@@ -125,9 +126,13 @@ from fastgate.dataplane.wire cimport (
 cdef enum:
     MAX_INTERIMS = 16           # responses with status 1xx before the final one
     MAX_FULL = 64               # endpoints at their limit passed over in one pick
+    HEAD_USUAL_BYTES = 2048     # room for the request head as it goes upstream
     HEAD_KEPT_BYTES = 4096      # an exchange keeps a head buffer up to this size
+    HEAD_MOST_BYTES = 131072    # the largest head read, with our fields and rules
     REPLY_BYTES = 1024
     KEY_SEED = 0x6B6579
+
+
 
 cdef const char *HEX = "0123456789abcdef"
 
@@ -195,8 +200,9 @@ cdef void request_refused(Worker *w, Downstream *d, int fault) noexcept nogil:
 
 
 cdef void record_begin_refused(Worker *w, Exchange *x) noexcept nogil:
-    """Of a head that was not understood, the log knows only whose it was."""
-    w.request.line_len = 0
+    """Of a refused head the log knows whose it was, and the request line if that
+    much was understood.
+    """
     w.request.host_len = 0
     memset(w.request.field_of, 0xFF, sizeof(w.request.field_of))
     w.request.n_fields = 0
@@ -267,13 +273,18 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     facts.scheme_len = w.listeners[d.listener].scheme.len
     facts.request_id = id
     facts.tunnel = x.wants_tunnel
+    if not bytes_reserve(&x.head, HEAD_USUAL_BYTES):
+        return FAULT_INTERNAL
     n = write_request(
-        w.outbox, w.outbox_bytes, h, &w.routes[x.route].request, &facts
+        x.head.data, x.head.size, h, &w.routes[x.route].request, &facts
     )
+    if n == -FAULT_HEAD_TOO_LARGE and bytes_reserve(&x.head, HEAD_MOST_BYTES):
+        n = write_request(
+            x.head.data, x.head.size, h, &w.routes[x.route].request, &facts
+        )
     if n < 0:
         return <int>-n
-    if not bytes_append(&x.head, w.outbox, <size_t>n):
-        return FAULT_INTERNAL
+    x.head.end = <uint32_t>n
     if w.log.format == LOG_JSON:
         if h.field_of[<int>H_X_REQUEST_ID] >= 0:
             record_id(
@@ -561,6 +572,7 @@ cdef void exchange_timer(Worker *w, Exchange *x) noexcept nogil:
 
 cdef void forward(Worker *w, Exchange *x) noexcept nogil:
     x.step = STEP_FORWARD
+    x.fault = FAULT_NONE    # of an earlier try
     x.forwarded_us = w.now_us
     x.upstream_ops.head(w, x, NULL)
 
@@ -665,8 +677,6 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
         return
     x.status = h.status
     x.response_started = 1
-    # What an earlier try met with is not how the exchange ends.
-    x.fault = FAULT_NONE
     if framing.tunnel:
         x.step = STEP_TUNNEL
         x.request_kind = BODY_RAW

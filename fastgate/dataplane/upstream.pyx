@@ -35,6 +35,7 @@ from fastgate.dataplane.conn cimport (
     conn_push,
     conn_queue,
     conn_recv,
+    conn_send,
     conn_write,
     conn_write_chunk,
 )
@@ -148,6 +149,7 @@ cdef Upstream *dial(Worker *w, int endpoint) noexcept nogil:
     u.endpoint = endpoint
     u.life = LIFE_CONNECTING if pending else LIFE_BUSY
     u.reused = 0
+    parser_init(&u.conn.parser, True)
     w.pools[endpoint].open += 1
     fg_bump32(&w.row.upstream_connections, 1)
     fg_bump(&w.shared.counts[w.slot * w.n_endpoints + endpoint].connects, 1)
@@ -163,7 +165,6 @@ cdef void upstream_bind(Worker *w, Upstream *u, Exchange *x) noexcept nogil:
     u.keep_alive = 0
     u.conn.fed = 0
     u.conn.body_kind = BODY_NONE
-    parser_init(&u.conn.parser, True)
     if u.life == LIFE_CONNECTING:
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).connect_timeout_ms)
 
@@ -461,7 +462,6 @@ cdef void head_complete(Worker *w, Upstream *u) noexcept nogil:
     cdef Conn *c = &u.conn
     cdef int status = w.response.status
     if status < 200 and status != 101:
-        parser_init(&c.parser, True)
         w.events.response_head(w, x)
         return
     u.head_done = 1
@@ -486,7 +486,11 @@ cdef void head_complete(Worker *w, Upstream *u) noexcept nogil:
 
 cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogil:
     """The request head was written when the exchange began, to be sent again."""
-    conn_write(w, &x.upstream.conn, x.head.data + x.head.at, bytes_len(&x.head))
+    if x.request_done:
+        conn_send(w, &x.upstream.conn, x.head.data, bytes_len(&x.head))
+    else:
+        # What of the body is here already leaves in the same segment.
+        conn_write(w, &x.upstream.conn, x.head.data, bytes_len(&x.head))
     timer_set(
         &w.wheel, &x.upstream.conn.timer,
         w.now_ms + plan_of(w, x.upstream).response_timeout_ms,

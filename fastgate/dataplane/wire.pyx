@@ -258,6 +258,7 @@ cdef int parse_head(
     cdef int error
     cdef int fault
     consumed[0] = 0
+    h.line_len = 0
     if n == 0:
         return FAULT_PARTIAL
     blank = leading_blank(buf, fed)

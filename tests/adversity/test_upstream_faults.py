@@ -9,9 +9,11 @@ from collections import Counter
 import h11
 import pytest
 from support import addresses
-from support.client import TruncatedError, request
+from support.client import Client, TruncatedError, request
 from support.fault_proxy import Fault
+from support.gateway import Gateway
 from support.origin import (
+    Origin,
     OriginConnection,
     always,
     chunked,
@@ -27,6 +29,24 @@ from support.rig import Rig
 from support.waiting import Stopwatch, eventually
 
 OK = response(200, b"ok")
+
+
+@pytest.fixture(scope="module")
+def gateway(module_rig: Rig) -> Gateway:
+    """One endpoint, never given up, never asked twice."""
+    return module_rig.gateway(module_rig.origin(), retries=0, eject="off")
+
+
+@pytest.fixture
+def origin(gateway: Gateway, quiet: Rig) -> Origin:
+    """Its origin; to be told what to do by `forget`."""
+    return quiet.origins[0]
+
+
+@pytest.fixture
+def client(gateway: Gateway, quiet: Rig) -> Client:
+    return quiet.client(gateway)
+
 
 # What no upstream may say: each is a 502, and nothing of it reaches the client.
 NONSENSE = {
@@ -70,7 +90,7 @@ NONSENSE = {
 
 @pytest.mark.parametrize("name", NONSENSE)
 def test_a_nonsensical_answer_is_502_and_nothing_of_it_passes(
-    rig: Rig, name: str
+    client: Client, origin: Origin, name: str
 ) -> None:
     def script(connection: OriginConnection) -> None:
         if connection.read_request():
@@ -78,9 +98,8 @@ def test_a_nonsensical_answer_is_502_and_nothing_of_it_passes(
             connection.half_close()
             connection.wait_closed()
 
-    origin = rig.origin(script)
-    gateway = rig.gateway(origin, retries=0, eject="off")
-    answer = gateway.fetch()
+    origin.forget(script)
+    answer = client.ask()
 
     assert answer.status == 502
     assert answer.values("x-a") == answer.values("x") == []
@@ -99,27 +118,34 @@ CHUNK_FAULTS = {
 
 
 @pytest.mark.parametrize("name", CHUNK_FAULTS)
-def test_a_broken_chunked_answer_is_never_a_whole_one(rig: Rig, name: str) -> None:
+def test_a_broken_chunked_answer_is_never_a_whole_one(
+    client: Client, origin: Origin, name: str
+) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    gateway = rig.gateway(rig.origin(once(head + CHUNK_FAULTS[name])), retries=0)
-    client = rig.client(gateway)
+    origin.forget(once(head + CHUNK_FAULTS[name]))
     client.send(request())
     # Broken off, or refused where the fault was seen before the head was sent.
     with contextlib.suppress(TruncatedError, h11.RemoteProtocolError):
         assert client.read_response().status == 502
 
 
+@pytest.fixture(scope="module")
+def through_proxy(gateway: Gateway, module_rig: Rig) -> Gateway:
+    """A second gateway, whose endpoint is a fault proxy before the last origin."""
+    proxy = module_rig.fault_proxy(module_rig.origin())
+    return module_rig.gateway(proxy, retries=0, eject="off")
+
+
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("kind", ["cut", "reset"])
 @pytest.mark.parametrize("after", [150, 5_000, 90_000])
 def test_an_answer_cut_anywhere_is_never_a_whole_one(
-    rig: Rig, kind: str, framing: str, after: int
+    through_proxy: Gateway, quiet: Rig, kind: str, framing: str, after: int
 ) -> None:
-    origin = rig.origin(always(response(200, pattern(100_000), framing=framing)))
-    proxy = rig.fault_proxy(origin)
-    gateway = rig.gateway(proxy, retries=0, eject="off")
+    gateway, (proxy,) = through_proxy, quiet.proxies
+    quiet.origins[-1].forget(always(response(200, pattern(100_000), framing=framing)))
     proxy.inject(Fault(kind, after=after))
-    client = rig.client(gateway)
+    client = quiet.client(gateway)
     client.send(request())
     with pytest.raises(TruncatedError):
         client.read_response()
@@ -128,14 +154,16 @@ def test_an_answer_cut_anywhere_is_never_a_whole_one(
     assert gateway.fetch().body == pattern(100_000)
 
 
-def test_an_eof_answer_that_is_reset_is_not_ended_cleanly(rig: Rig) -> None:
+def test_an_eof_answer_that_is_reset_is_not_ended_cleanly(
+    client: Client, origin: Origin
+) -> None:
     def script(connection: OriginConnection) -> None:
         if connection.read_request():
             connection.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
             connection.stall(0.1)
             connection.reset()
 
-    client = rig.client(rig.gateway(rig.origin(script)))
+    origin.forget(script)
     client.send(request())
     with pytest.raises(TruncatedError):
         client.read_response()
@@ -160,7 +188,7 @@ def test_a_get_whose_head_never_came_is_tried_elsewhere(
     assert {answer.value("x-origin") for answer in answers} == {b"good"}
 
 
-def test_a_post_is_tried_elsewhere_only_if_nothing_was_sent(rig: Rig) -> None:
+def test_a_post_that_was_read_is_not_tried_elsewhere(rig: Rig) -> None:
     seen: list[bytes] = []
 
     def read_and_hang_up(connection: OriginConnection) -> None:
@@ -175,8 +203,18 @@ def test_a_post_is_tried_elsewhere_only_if_nothing_was_sent(rig: Rig) -> None:
     assert len(reached) == len(set(reached)) == 20
     assert Counter(statuses) == {502: len(seen), 200: 20 - len(seen)}
 
-    refused = rig.gateway(addresses.unused(), good, eject="off", retry_budget=100)
-    assert {refused.fetch("POST", "/", body=b"x").status for _ in range(10)} == {200}
+
+@pytest.mark.parametrize("size", [0, 1, 200_000])
+def test_a_post_is_tried_elsewhere_while_nothing_of_it_was_sent(
+    rig: Rig, size: int
+) -> None:
+    dead, good = addresses.unused(), rig.origin()
+    gateway = rig.gateway(dead, good, eject="off", retry_budget=100, body_timeout="2s")
+    body = pattern(size)
+    statuses = [gateway.fetch("POST", "/any", body=body).status for _ in range(10)]
+
+    assert statuses == [200] * 10
+    assert [one.body for one in good.requests] == [body] * 10
 
 
 def test_the_same_endpoint_is_not_tried_twice(rig: Rig) -> None:
@@ -255,7 +293,7 @@ def test_an_answer_in_single_bytes_is_passed_on_as_it_comes(rig: Rig) -> None:
 @pytest.mark.parametrize("framing", ["length", "chunked", "eof"])
 @pytest.mark.parametrize("step", [1, 7, 100])
 def test_the_cut_of_an_answer_makes_no_difference(
-    rig: Rig, framing: str, step: int
+    client: Client, origin: Origin, framing: str, step: int
 ) -> None:
     body = pattern(2000)
     data = response(200, body, {"X-A": "b"}, framing=framing, chunk_bytes=33)
@@ -266,7 +304,7 @@ def test_the_cut_of_an_answer_makes_no_difference(
             if framing == "eof":
                 return
 
-    client = rig.client(rig.gateway(rig.origin(script)))
+    origin.forget(script)
     for _ in range(3):
         answer = client.ask()
         assert (answer.value("x-a"), answer.body) == (b"b", body)
@@ -302,11 +340,12 @@ def test_a_stalled_endpoint_does_not_hold_up_the_others(rig: Rig) -> None:
 # Early answers and odd ends.
 
 
-def test_an_early_answer_to_a_large_upload_reaches_the_client(rig: Rig) -> None:
-    origin = rig.origin(refuse_body)
-    gateway = rig.gateway(origin)
+def test_an_early_answer_to_a_large_upload_reaches_the_client(
+    gateway: Gateway, origin: Origin, quiet: Rig
+) -> None:
+    origin.forget(refuse_body)
     for _ in range(10):
-        client = rig.client(gateway)
+        client = quiet.client(gateway)
         client.send_in_background(request("POST", "/", body=pattern(5_000_000)))
         answer = client.read_response("POST")
         assert (answer.status, answer.body) == (403, b"no")
@@ -317,10 +356,9 @@ def test_an_early_answer_to_a_large_upload_reaches_the_client(rig: Rig) -> None:
 
 
 def test_an_upstream_that_half_closes_behind_its_answer_is_not_used_again(
-    rig: Rig,
+    client: Client, origin: Origin
 ) -> None:
-    origin = rig.origin(once(OK, end="half_close"))
-    client = rig.client(rig.gateway(origin))
+    origin.forget(once(OK, end="half_close"))
     for _ in range(20):
         assert client.ask().body == b"ok"
 
@@ -365,26 +403,27 @@ def test_interim_answers_without_end_are_bounded(rig: Rig) -> None:
     ],
 )
 def test_what_follows_an_answer_is_never_the_next_answer(
-    rig: Rig, answer: bytes
+    client: Client, origin: Origin, answer: bytes
 ) -> None:
     def script(connection: OriginConnection) -> None:
         while connection.read_request():
             connection.send(answer)
 
-    gateway = rig.gateway(rig.origin(script))
-    client = rig.client(gateway)
+    origin.forget(script)
     for _ in range(20):
         got = client.ask()
         assert got.body in (b"", b"ok")
         assert b"poison" not in got.raw + client.unread
 
 
-def test_bytes_behind_an_answer_to_head_are_never_the_next_answer(rig: Rig) -> None:
+def test_bytes_behind_an_answer_to_head_are_never_the_next_answer(
+    client: Client, origin: Origin
+) -> None:
     def script(connection: OriginConnection) -> None:
         while connection.read_request():
             connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
 
-    client = rig.client(rig.gateway(rig.origin(script)))
+    origin.forget(script)
     for _ in range(10):
         assert client.ask("HEAD", "/").body == b""
         assert client.is_open(0.02)
@@ -447,9 +486,10 @@ def test_faults_at_random_never_mix_up_answers(rig: Rig) -> None:
     assert wrong == []
 
 
-def test_a_request_body_in_many_small_chunks_arrives(rig: Rig) -> None:
-    origin = rig.origin()
-    client = rig.client(rig.gateway(origin))
+def test_a_request_body_in_many_small_chunks_arrives(
+    client: Client, origin: Origin
+) -> None:
+    origin.forget(serve)
     body = pattern(20_000)
     head = request("POST", "/any", {"Transfer-Encoding": "chunked"})
     client.send_in_background(head + chunked(body, 10))

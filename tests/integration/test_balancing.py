@@ -160,18 +160,49 @@ def test_ip_hash_keeps_a_client_at_its_endpoint(rig: Rig) -> None:
     assert set(chosen.values()) == {b"a", b"b", b"c"}
 
 
-@pytest.mark.parametrize("key", ["header:X-User", "cookie:user", "path", "client"])
-def test_hash_keeps_a_key_at_its_endpoint_in_every_worker(rig: Rig, key: str) -> None:
-    origins = three(rig)
-    gateway = rig.gateway(
-        *origins, workers=2, upstream={"balance": "hash", "hash_key": key}
-    )
+HASH_KEYS = {
+    "header": "header:X-User",
+    "cookie": "cookie:user",
+    "path": "path",
+    "client": "client",
+}
 
+
+@pytest.fixture(scope="module")
+def every_hash_key(module_rig: Rig) -> Gateway:
+    """For each kind of key a host of its name."""
+    chosen = [one.address for one in three(module_rig)]
+    upstreams = {
+        name: {"balance": "hash", "hash_key": key, "endpoints": chosen}
+        for name, key in HASH_KEYS.items()
+    }
+    routes = [
+        {"name": name, "match": {"host": name}, "upstream": name} for name in upstreams
+    ]
+    return module_rig.gateway(upstreams=upstreams, routes=routes, workers=2)
+
+
+@pytest.mark.parametrize("name", HASH_KEYS)
+def test_hash_keeps_a_key_at_its_endpoint_in_every_worker(
+    every_hash_key: Gateway, quiet: Rig, name: str
+) -> None:
     def ask(value: int) -> bytes | None:
-        headers = {"X-User": f"u{value}", "Cookie": f"a=b; user=u{value}; c=d"}
-        return gateway.fetch(
-            "GET", f"/any/{value}", headers, source=f"127.0.1.{value}"
+        """A request of which all but the key under test varies each time."""
+        varied = next(salt)
+        seed = dict.fromkeys(HASH_KEYS, varied) | {name: value}
+        headers = {
+            "X-User": f"u{seed['header']}",
+            "Cookie": f"a=b; user=u{seed['cookie']}; c=d",
+        }
+        return every_hash_key.fetch(
+            "GET",
+            f"/any/{seed['path']}",
+            headers,
+            host=name,
+            source=f"127.0.{1 + seed['client'] // 200}.{1 + seed['client'] % 200}",
         ).value("x-origin")
+
+    salt = itertools.count(1000)
 
     first = [ask(value) for value in range(1, 41)]
     again = [ask(value) for value in range(1, 41)]
@@ -234,15 +265,35 @@ def test_least_time_prefers_the_quicker_endpoint(rig: Rig) -> None:
     assert picks(gateway, 60).count("q") >= 50
 
 
+@pytest.fixture(scope="module")
+def every_policy(module_rig: Rig) -> Gateway:
+    """For each policy a host of its name, over two endpoints and a dead one;
+    behind `only.` and its name, over one endpoint."""
+    a, b = module_rig.origin(name="a"), module_rig.origin(name="b")
+    endpoints = {
+        "": [a.address, addresses.unused(), b.address],
+        "only.": [a.address],
+    }
+    upstreams = {
+        f"{prefix}{policy}": {"balance": policy, "endpoints": chosen}
+        for policy in POLICIES
+        for prefix, chosen in endpoints.items()
+    }
+    routes = [
+        {"name": name, "match": {"host": name}, "upstream": name} for name in upstreams
+    ]
+    return module_rig.gateway(upstreams=upstreams, routes=routes)
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_goes_round_an_endpoint_that_is_down(
-    rig: Rig, policy: str
+    every_policy: Gateway, quiet: Rig, policy: str
 ) -> None:
-    a, b = rig.origin(name="a"), rig.origin(name="b")
-    gateway = rig.gateway(a, addresses.unused(), b, upstream={"balance": policy})
     names = ""
     for n in range(40):
-        answer = gateway.fetch("GET", f"/any/{n}", source=f"127.0.2.{n + 1}")
+        answer = every_policy.fetch(
+            "GET", f"/any/{n}", host=policy, source=f"127.0.2.{n + 1}"
+        )
         assert answer.status == 200
         names += (answer.value("x-origin") or b"?").decode()
 
@@ -250,10 +301,13 @@ def test_every_policy_goes_round_an_endpoint_that_is_down(
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_every_policy_serves_through_a_single_endpoint(rig: Rig, policy: str) -> None:
-    gateway = rig.gateway(rig.origin(name="a"), upstream={"balance": policy})
-
-    assert picks(gateway, 20) == "a" * 20
+def test_every_policy_serves_through_a_single_endpoint(
+    every_policy: Gateway, quiet: Rig, policy: str
+) -> None:
+    with every_policy.client() as client:
+        for _ in range(20):
+            answer = client.ask("GET", "/size/1", host=f"only.{policy}")
+            assert answer.value("x-origin") == b"a"
 
 
 def test_a_dead_endpoint_is_skipped_for_a_while_and_tried_again(rig: Rig) -> None:

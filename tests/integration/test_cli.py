@@ -91,11 +91,10 @@ def test_every_error_of_a_file_is_reported_with_its_place(rig: Rig) -> None:
         '[[routes]]\nname = "a"\nupstream = "b"\n'
     )
     answer = run_cli("check", "-c", str(path))
-    errors = [line for line in answer.stderr.splitlines() if str(path) in line]
+    places = re.findall(rf"(?m)^(?:fastgate: )?{path}:(\d+):(\d+): .", answer.stderr)
 
     assert answer.returncode == 1
-    assert {int(line.split(":")[1]) for line in errors} >= {2, 3, 5, 7, 8}
-    assert all(re.match(rf"(fastgate: )?{path}:\d+:\d+: ", line) for line in errors)
+    assert {int(line) for line, _ in places} >= {2, 3, 5, 7, 8, 11}
     assert "did you mean" in answer.stderr
     assert "drain" in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -162,13 +161,13 @@ def test_the_demo_serves_two_upstreams_that_name_themselves(rig: Rig) -> None:
             if address and "ready" in line:
                 break
         assert address
-        bodies = {fetch(address).body for _ in range(10)}
+        names = {fetch(address).body.split(b"\n")[0] for _ in range(10)}
     finally:
         process.terminate()
         process.wait(15)
         process.stdout.close()
 
-    assert len(bodies) == 2
+    assert len(names) == 2
     assert process.returncode == 0
 
 

@@ -357,7 +357,7 @@ def test_a_client_that_leaves_ends_its_upstream_exchange(
     origin.forget(silent)
     client.send(request("GET", "/"))
     origin.wait_for_requests(1)
-    client.close()
+    client.reset()
 
     eventually(lambda: not origin.open_connections, what="the upstream was let go")
 

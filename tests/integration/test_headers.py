@@ -21,9 +21,7 @@ ALIASES = [
     "X-Forwarded-By",
     "X-Forwarded-Scheme",
     "X-Forwarded-Ssl",
-    "X-Forwarded",
     "Forwarded",
-    "Forwarded-For",
     "X-Real-IP",
     "X_Forwarded_For",
     "X_Forwarded_Proto",
@@ -290,15 +288,30 @@ def test_a_route_hides_what_a_service_reveals(rig: Rig) -> None:
     assert answer.values("server") == [b"shop"]
 
 
-@pytest.mark.parametrize("policy", ["keep", "upstream", "inner.example"])
-def test_the_host_sent_upstream_follows_its_policy(rig: Rig, policy: str) -> None:
+def test_the_host_sent_upstream_follows_its_policy(rig: Rig) -> None:
     origin = rig.origin()
-    rig.gateway(origin, route={"host": policy}).fetch("GET", "/any")
-    (request,) = origin.requests
-
-    wanted = {"keep": "example.com", "upstream": origin.address}.get(policy, policy)
-    assert request.value("host") == wanted.encode()
-    assert request.value("x-forwarded-host") == b"example.com"
+    policies = {
+        "keep": "example.com",
+        "upstream": origin.address,
+        "inner.example": "inner.example",
+    }
+    gateway = rig.gateway(
+        origin,
+        routes=[
+            {
+                "name": policy,
+                "match": {"path": f"/{policy}"},
+                "upstream": "main",
+                "host": policy,
+            }
+            for policy in policies
+        ],
+    )
+    for policy, host in policies.items():
+        gateway.fetch("GET", f"/{policy}")
+        request = origin.requests[-1]
+        assert request.value("host") == host.encode(), policy
+        assert request.value("x-forwarded-host") == b"example.com", policy
 
 
 def test_a_large_head_passes_whole_in_both_directions(

@@ -6,13 +6,16 @@ import threading
 
 import pytest
 from support.client import Client, request
+from support.gateway import Gateway
 from support.origin import (
+    Origin,
     OriginConnection,
     digest,
     finish,
     hold,
     pattern,
     response,
+    serve,
 )
 from support.rig import Rig
 from support.waiting import eventually
@@ -20,29 +23,48 @@ from support.waiting import eventually
 OK = response(200, b"ok")
 
 
-def test_one_upstream_connection_serves_request_after_request(rig: Rig) -> None:
-    origin = rig.origin()
-    client = rig.client(rig.gateway(origin))
+@pytest.fixture(scope="module")
+def gateway(module_rig: Rig) -> Gateway:
+    """With every setting at its default, but endpoints are never given up."""
+    return module_rig.gateway(module_rig.origin(), eject="off")
+
+
+@pytest.fixture
+def origin(gateway: Gateway, quiet: Rig) -> Origin:
+    """Its origin, serving as usual with an empty record."""
+    quiet.origins[0].forget(serve)
+    return quiet.origins[0]
+
+
+@pytest.fixture
+def client(gateway: Gateway, quiet: Rig) -> Client:
+    return quiet.client(gateway)
+
+
+def test_one_upstream_connection_serves_request_after_request(
+    client: Client, origin: Origin
+) -> None:
     for n in range(30):
         assert client.ask("GET", f"/size/{n}").body == pattern(n)
 
     assert len(origin.connections) == 1
 
 
-def test_clients_share_idle_upstream_connections(rig: Rig) -> None:
-    origin = rig.origin()
-    gateway = rig.gateway(origin)
+def test_clients_share_idle_upstream_connections(
+    gateway: Gateway, origin: Origin
+) -> None:
     for n in range(30):
         assert gateway.fetch("POST", "/any", body=pattern(n)).status == 200
 
     assert len(origin.connections) == 1
 
 
-def test_simultaneous_requests_take_a_connection_each(rig: Rig) -> None:
+def test_simultaneous_requests_take_a_connection_each(
+    gateway: Gateway, origin: Origin, quiet: Rig
+) -> None:
     gate = threading.Event()
-    origin = rig.origin(hold(gate, OK))
-    gateway = rig.gateway(origin)
-    clients = [rig.client(gateway) for _ in range(8)]
+    origin.forget(hold(gate, OK))
+    clients = [quiet.client(gateway) for _ in range(8)]
     for client in clients:
         client.send(request())
     origin.wait_for_requests(8)
@@ -75,9 +97,9 @@ def test_an_idle_connection_is_closed_after_its_time(rig: Rig) -> None:
     assert gateway.fetch("GET", "/size/1").status == 200
 
 
-def test_a_connection_that_the_upstream_closes_is_not_used_again(rig: Rig) -> None:
-    origin = rig.origin()
-    client = rig.client(rig.gateway(origin))
+def test_a_connection_that_the_upstream_closes_is_not_used_again(
+    client: Client, origin: Origin
+) -> None:
     for _ in range(20):
         assert client.ask("GET", "/close").body == b"ok"
 
@@ -88,7 +110,7 @@ def test_a_connection_that_the_upstream_closes_is_not_used_again(rig: Rig) -> No
     ("method", "end"), [("GET", "close"), ("GET", "reset"), ("POST", "half_close")]
 )
 def test_an_idle_connection_that_ended_unannounced_is_replaced(
-    rig: Rig, method: str, end: str
+    client: Client, origin: Origin, method: str, end: str
 ) -> None:
     """The upstream hangs up right behind each answer, as many do after a timeout.
 
@@ -101,8 +123,7 @@ def test_an_idle_connection_that_ended_unannounced_is_replaced(
             connection.send(OK)
             finish(connection, end)
 
-    origin = rig.origin(script)
-    client = rig.client(rig.gateway(origin))
+    origin.forget(script)
     for _ in range(100):
         client.send(request(method, "/", body=b"x" if method == "POST" else None))
         assert client.read_response(method).status == 200
@@ -116,16 +137,18 @@ def closes_on_the_second(connection: OriginConnection) -> None:
         connection.read_request()
 
 
-def test_a_get_that_meets_a_closing_connection_is_replayed(rig: Rig) -> None:
-    origin = rig.origin(closes_on_the_second)
-    client = rig.client(rig.gateway(origin))
+def test_a_get_that_meets_a_closing_connection_is_replayed(
+    client: Client, origin: Origin
+) -> None:
+    origin.forget(closes_on_the_second)
 
     assert [client.ask("GET", f"/{n}").status for n in range(10)] == [200] * 10
 
 
-def test_a_post_that_was_read_is_never_sent_twice(rig: Rig) -> None:
-    origin = rig.origin(closes_on_the_second)
-    gateway = rig.gateway(origin)
+def test_a_post_that_was_read_is_never_sent_twice(
+    gateway: Gateway, origin: Origin
+) -> None:
+    origin.forget(closes_on_the_second)
     statuses = []
     for n in range(10):
         answer = gateway.fetch("POST", f"/{n}", body=pattern(100_000))
@@ -136,25 +159,25 @@ def test_a_post_that_was_read_is_never_sent_twice(rig: Rig) -> None:
     assert set(statuses) == {200, 502}
 
 
-def test_an_unasked_answer_on_an_idle_connection_reaches_nobody(rig: Rig) -> None:
+def test_an_unasked_answer_on_an_idle_connection_reaches_nobody(
+    gateway: Gateway, origin: Origin
+) -> None:
     def script(connection: OriginConnection) -> None:
         while request := connection.read_request():
             connection.send(response(200, request.target))
             connection.send(response(200, b"poison"))
 
-    origin = rig.origin(script)
-    gateway = rig.gateway(origin)
+    origin.forget(script)
     for n in range(50):
         assert gateway.fetch("GET", f"/{n}").body == b"/%d" % n
 
 
-def test_more_bytes_than_announced_reach_nobody(rig: Rig) -> None:
+def test_more_bytes_than_announced_reach_nobody(client: Client, origin: Origin) -> None:
     def script(connection: OriginConnection) -> None:
         while connection.read_request():
             connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokpoison")
 
-    origin = rig.origin(script)
-    client = rig.client(rig.gateway(origin))
+    origin.forget(script)
     for _ in range(20):
         assert client.ask("GET", "/").body == b"ok"
         assert not client.unread

