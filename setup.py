@@ -35,6 +35,7 @@ LADDER = [
     "fastgate.dataplane.upstream",
     "fastgate.dataplane.downstream",
     "fastgate.dataplane.record",
+    "fastgate.dataplane.placement",
     "fastgate.dataplane.exchange",
     "fastgate.dataplane.engine",
     "fastgate._core",

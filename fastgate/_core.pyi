@@ -4,17 +4,25 @@ Runs in: every process (Region, Plan), worker (Engine).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
+
+__all__ = ["Engine", "Plan", "Region", "native_versions"]
 
 def native_versions() -> dict[str, str]:
-    """What is bound: `llhttp` (size of its structs), `httptools` (version)."""
+    """Say what is bound: `llhttp` (size of its structs), `httptools` (version)."""
 
+@final
 class Region:
     """The shared memory of one gateway: rows of workers, slots of endpoints."""
 
-    fd: int
-    workers: int
-    endpoints: int
+    @property
+    def fd(self) -> int:
+        """The sealed memfd."""
+
+    @property
+    def workers(self) -> int: ...
+    @property
+    def endpoints(self) -> int: ...
     @staticmethod
     def create(workers: int, endpoints: int) -> Region:
         """Make a new one: rows empty, endpoints up with weight 1.
@@ -53,14 +61,18 @@ class Region:
         """`pid`, `generation`, `state`, `heartbeat_age_ms`, gauges and totals."""
 
     def endpoint(self, index: int) -> dict[str, Any]:
-        """`state`, `weight`, `in_flight`, `total`, `failures`, `connects`,
-        `latency_us`, `skipped_ms` (how long it is still passed over)."""
+        """Sum up one endpoint over all workers.
+
+        `state`, `weight`, `in_flight`, `total`, `failures`, `connects`,
+        `latency_us`, `skipped_ms` (how long it is still passed over).
+        """
 
     def set_endpoint(
         self, index: int, *, state: str | None = None, weight: int | None = None
     ) -> None:
         """`up`, `down` or `draining`; weight 1..256."""
 
+@final
 class Plan:
     """Names turned into indexes: what one generation of workers serves."""
 
@@ -73,12 +85,18 @@ class Plan:
         routes: Sequence[dict[str, Any]],
     ) -> None: ...
 
+@final
 class Engine:
     """The data plane of one worker."""
 
-    fd: int
-    connections: int
-    exchanges: int
+    @property
+    def fd(self) -> int:
+        """The epoll descriptor to watch: readable when `poll` has work."""
+
+    @property
+    def connections(self) -> int: ...
+    @property
+    def exchanges(self) -> int: ...
     def __init__(
         self,
         region: Region,
@@ -87,7 +105,7 @@ class Engine:
         listeners: Sequence[tuple[int, int]],
         access_log_fd: int = -1,
     ) -> None:
-        """`listeners`: (socket descriptor, index into the plan's listeners).
+        """Serve `listeners`: (socket descriptor, index into the plan's listeners).
 
         The descriptors, the log's too, are the engine's from here on: `drain`
         closes a listener once its queue is empty, `close` what is left.
@@ -97,8 +115,10 @@ class Engine:
         """Serve what is ready, a bounded number of rounds; never blocks."""
 
     def drain(self) -> None:
-        """Accept what is queued, then nothing new; close idle connections;
-        finish the others with `Connection: close`."""
+        """Accept what is queued, then nothing new, and finish what there is.
+
+        Idle connections are closed, the others answered with `Connection: close`.
+        """
 
     def is_drained(self) -> bool: ...
     def reopen_log(self, fd: int) -> None:

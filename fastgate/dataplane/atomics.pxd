@@ -6,7 +6,7 @@ of writer (docs/shared-memory.md), and relaxed order is enough for them: a plain
 store on x86-64 and arm64.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t
 
 cdef extern from * nogil:
     """
@@ -14,15 +14,9 @@ cdef extern from * nogil:
     #define fg_store32(p, v)    __atomic_store_n((p), (v), __ATOMIC_RELAXED)
     #define fg_load(p)          __atomic_load_n((p), __ATOMIC_RELAXED)
     #define fg_store(p, v)      __atomic_store_n((p), (v), __ATOMIC_RELAXED)
-    #define fg_load_acquire(p)      __atomic_load_n((p), __ATOMIC_ACQUIRE)
-    #define fg_store_release(p, v)  __atomic_store_n((p), (v), __ATOMIC_RELEASE)
     /* A word with ONE writer: no lock prefix, readers see old or new. */
     #define fg_bump(p, d)   fg_store((p), fg_load(p) + (d))
     #define fg_bump32(p, d) fg_store32((p), fg_load32(p) + (d))
-    static inline int fg_cas(int64_t *p, int64_t expected, int64_t wanted) {
-        return __atomic_compare_exchange_n(p, &expected, wanted, 0,
-                                           __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-    }
     static inline int fg_cas32(int32_t *p, int32_t expected, int32_t wanted) {
         return __atomic_compare_exchange_n(p, &expected, wanted, 0,
                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
@@ -32,9 +26,6 @@ cdef extern from * nogil:
     void fg_store32(int32_t *p, int32_t value) noexcept
     int64_t fg_load(const int64_t *p) noexcept
     void fg_store(int64_t *p, int64_t value) noexcept
-    int64_t fg_load_acquire(const int64_t *p) noexcept
-    void fg_store_release(int64_t *p, int64_t value) noexcept
     void fg_bump(int64_t *p, int64_t delta) noexcept
     void fg_bump32(int32_t *p, int32_t delta) noexcept
-    bint fg_cas(int64_t *p, int64_t expected, int64_t wanted) noexcept
     bint fg_cas32(int32_t *p, int32_t expected, int32_t wanted) noexcept

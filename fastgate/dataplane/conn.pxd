@@ -8,8 +8,9 @@ Runs in: worker. This is the drawing of the data plane: who points at whom.
       connection    + response     (busy, or idle in that endpoint's Pool)
 
 Sockets are registered once, edge-triggered; after that the plain path makes no
-epoll_ctl call (writability is asked for at the first send that is not taken). `readable` remembers an edge that has not
-been read out yet, so pausing a side is just not reading it.
+epoll_ctl call (writability is asked for at the first send that is not taken).
+`readable` remembers an edge that has not been read out yet, so pausing a side is
+just not reading it.
 
 A side tells the exchange what happened through ExchangeEvents; the exchange
 tells a side what to do through SideOps. Both tables speak of heads, body bytes
@@ -64,7 +65,7 @@ cdef struct Conn:
     uint8_t watches_out         # registered for writability too
     uint8_t end_when_flushed    # send our FIN once `output` is empty
     uint8_t body_kind           # of the message being read, a BodyKind
-    uint32_t fed                # bytes of `input` that the parser has seen: a partial head
+    uint32_t fed                # bytes of `input` the parser has seen: a partial head
     int64_t body_left           # BODY_COUNTED: bytes still to be read
     int64_t blocked_ms          # since when the socket takes nothing more; 0: it does
     Bytes input                 # read, not used yet
@@ -219,7 +220,6 @@ cdef struct Worker:
     int64_t now_ms
     Wheel wheel
     uint64_t *run_queue         # tokens of sockets to look at before sleeping
-    uint32_t run_at
     uint32_t run_end
     uint32_t run_size
     uint8_t draining
@@ -256,7 +256,9 @@ cdef struct Worker:
     Head request
     Head response
 
-cdef inline uint64_t token(uint8_t kind, uint32_t index, uint32_t generation) noexcept nogil:
+cdef inline uint64_t token(
+    uint8_t kind, uint32_t index, uint32_t generation
+) noexcept nogil:
     """What epoll gives back: kind, generation (30 bits) and index of a socket."""
     return (<uint64_t>kind << 62) | (<uint64_t>generation << 32) | index
 
@@ -269,7 +271,9 @@ cdef char *conn_stage(Worker *w, Conn *c, size_t room) noexcept nogil
 cdef void conn_staged(Worker *w, size_t n) noexcept nogil
 cdef void conn_write(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil
 cdef void conn_send(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil
-cdef void conn_write_chunk(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil
+cdef void conn_write_chunk(
+    Worker *w, Conn *c, const char *data, size_t n
+) noexcept nogil
 cdef void conn_push(Worker *w) noexcept nogil
 cdef void conn_flush(Worker *w, Conn *c) noexcept nogil
 cdef void conn_end(Worker *w, Conn *c) noexcept nogil

@@ -184,7 +184,9 @@ cdef void conn_send(Worker *w, Conn *c, const char *data, size_t n) noexcept nog
     send_parts(w, c, parts, k)
 
 
-cdef void conn_write_chunk(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil:
+cdef void conn_write_chunk(
+    Worker *w, Conn *c, const char *data, size_t n
+) noexcept nogil:
     """`n` > 0 bytes as one chunk (RFC 9112 section 7.1)."""
     cdef char size[20]
     cdef int at = 18

@@ -5,7 +5,7 @@ Runs in: worker.
 
 from libc.stdint cimport uint32_t
 
-from fastgate.dataplane.conn cimport Downstream, Exchange, SideOps, Worker
+from fastgate.dataplane.conn cimport Downstream, SideOps, Worker
 from fastgate.dataplane.system cimport sockaddr_storage
 
 cdef const SideOps *downstream_side() noexcept nogil

@@ -11,7 +11,7 @@ requests, and a client that pipelines owns no more memory than one that does not
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
@@ -47,7 +47,6 @@ from fastgate.dataplane.conn cimport (
     takes_body,
 )
 from fastgate.dataplane.faults cimport (
-    FAULT_BAD_CHUNK,
     FAULT_BODY_TIMEOUT,
     FAULT_BODY_TOO_SLOW,
     FAULT_CLIENT_ABORT,
@@ -65,6 +64,7 @@ from fastgate.dataplane.memory cimport (
     bytes_drop,
     bytes_len,
     bytes_reserve,
+    bytes_take,
     slab_give,
     slab_take,
     timer_idle,
@@ -128,7 +128,9 @@ cdef Downstream *downstream_open(
     return d
 
 
-cdef void name_peer(Worker *w, Downstream *d, const sockaddr_storage *peer) noexcept nogil:
+cdef void name_peer(
+    Worker *w, Downstream *d, const sockaddr_storage *peer
+) noexcept nogil:
     """The peer's address as text, and whether it is a trusted proxy."""
     cdef uint8_t address[16]
     cdef const uint8_t *v4
@@ -368,9 +370,7 @@ cdef void downstream_run(Worker *w, Downstream *d) noexcept nogil:
                 return
             read_more_head(w, d)
         elif bytes_len(&c.input):
-            held = c.input
-            c.input.data = NULL
-            c.input.at = c.input.end = c.input.size = 0
+            held = bytes_take(&c.input)
             n = held.end - held.at
             memcpy(w.scratch, held.data + held.at, n)
             bytes_drop(&held)
@@ -465,9 +465,7 @@ cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
         return
     # The head borrows these bytes; whatever becomes of `d`, they stay until the
     # end of this function.
-    held = c.input
-    c.input.data = NULL
-    c.input.at = c.input.end = c.input.size = 0
+    held = bytes_take(&c.input)
     c.fed = 0
     if fault:
         refuse(w, d, fault)
@@ -549,7 +547,9 @@ cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
             w.events.request_end(w, d.exchange)
 
 
-cdef void keep_partial(Worker *w, Downstream *d, const char *at, size_t n) noexcept nogil:
+cdef void keep_partial(
+    Worker *w, Downstream *d, const char *at, size_t n
+) noexcept nogil:
     if n > MAX_HEAD_BYTES or not bytes_append(&d.conn.input, at, n):
         refuse(w, d, FAULT_INTERNAL)
         return

@@ -3,8 +3,6 @@
 Runs in: worker.
 """
 
-from libc.stdint cimport uint32_t
-
 from fastgate.dataplane.conn cimport Worker
 from fastgate.dataplane.memory cimport Timer
 from fastgate.dataplane.plan cimport Plan
@@ -28,6 +26,6 @@ cdef class Engine:
     cdef void _run(self) noexcept nogil
     cdef void _run_queue(self) noexcept nogil
     cdef void _timers(self) noexcept nogil
-    cdef void _accept(self, Listening *l, bint all_of_them) noexcept nogil
+    cdef void _accept(self, Listening *listening, bint all_of_them) noexcept nogil
     cdef int _watch(self, int index) noexcept nogil
-    cdef void _unwatch(self, Listening *l) noexcept nogil
+    cdef void _unwatch(self, Listening *listening) noexcept nogil

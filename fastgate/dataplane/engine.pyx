@@ -6,15 +6,16 @@ is then still to do makes the descriptor readable again at once, so uvloop's own
 callbacks have their turn in between.
 """
 
+cimport cython
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memmove, memset
 
 from fastgate.dataplane.accesslog cimport (
-    LOG_OFF, log_close, log_flush, log_open, log_reopen, log_tick,
+    log_close, log_flush, log_open, log_reopen, log_tick,
 )
-from fastgate.dataplane.atomics cimport fg_bump, fg_load32, fg_store
+from fastgate.dataplane.atomics cimport fg_bump, fg_store
 from fastgate.dataplane.balance cimport Group, group_free, group_init
 from fastgate.dataplane.conn cimport (
     KIND_DOWNSTREAM,
@@ -51,7 +52,6 @@ from fastgate.dataplane.memory cimport (
     TIMER_CONN,
     TIMER_EXCHANGE,
     TIMER_LISTENER,
-    Slab,
     Timer,
     slab_at,
     slab_find,
@@ -98,7 +98,6 @@ from fastgate.dataplane.system cimport (
     socklen_t,
     timespec,
 )
-from fastgate.dataplane.wire cimport MAX_HEAD_BYTES
 
 cdef enum:
     BATCH = 256                 # events taken from epoll at a time
@@ -108,6 +107,7 @@ cdef enum:
     REPLY_BYTES = 1024
 
 
+@cython.final
 cdef class Engine:
     """The data plane of one worker.
 
@@ -124,7 +124,9 @@ cdef class Engine:
         self.listening = NULL
         self.n_listening = 0
 
-    def __init__(self, Region region, int slot, Plan plan, listeners, int access_log_fd=-1):
+    def __init__(
+        self, Region region, int slot, Plan plan, listeners, int access_log_fd=-1
+    ):
         cdef Worker *w
         cdef int i
         if not 0 <= slot < region.shared.n_workers:
@@ -336,9 +338,9 @@ cdef class Engine:
         cdef uint64_t data
         cdef uint32_t index, generation
         cdef void *found
-        cdef int turn, i, n
+        cdef int _round, i, n
         tick_second(w)
-        for turn in range(ROUNDS):
+        for _round in range(ROUNDS):
             n = epoll_wait(w.epoll_fd, events, BATCH, 0)
             if n <= 0 and w.run_end == 0:
                 return
@@ -427,26 +429,26 @@ cdef class Engine:
     # --- accepting ---------------------------------------------------------
 
     cdef int _watch(self, int index) noexcept nogil:
-        cdef Listening *l = &self.listening[index]
+        cdef Listening *listening = &self.listening[index]
         cdef epoll_event event
-        if l.is_accepting or self.w.draining:
+        if listening.is_accepting or self.w.draining:
             return 0
         event.events = EPOLLIN
-        if self.w.listeners[l.listener].is_shared:
+        if self.w.listeners[listening.listener].is_shared:
             event.events |= EPOLLEXCLUSIVE
         event.data.u64 = token(KIND_LISTENER, <uint32_t>index, 0)
-        if epoll_ctl(self.w.epoll_fd, EPOLL_CTL_ADD, l.fd, &event) < 0:
+        if epoll_ctl(self.w.epoll_fd, EPOLL_CTL_ADD, listening.fd, &event) < 0:
             return -1
-        l.is_accepting = 1
+        listening.is_accepting = 1
         return 0
 
-    cdef void _unwatch(self, Listening *l) noexcept nogil:
+    cdef void _unwatch(self, Listening *listening) noexcept nogil:
         cdef epoll_event event
-        if l.is_accepting:
-            l.is_accepting = 0
-            epoll_ctl(self.w.epoll_fd, EPOLL_CTL_DEL, l.fd, &event)
+        if listening.is_accepting:
+            listening.is_accepting = 0
+            epoll_ctl(self.w.epoll_fd, EPOLL_CTL_DEL, listening.fd, &event)
 
-    cdef void _accept(self, Listening *l, bint all_of_them) noexcept nogil:
+    cdef void _accept(self, Listening *listening, bint all_of_them) noexcept nogil:
         """Up to accept_batch connections; `all_of_them` before a drain."""
         cdef Worker *w = self.w
         cdef sockaddr_storage peer
@@ -457,7 +459,7 @@ cdef class Engine:
             peer_len = sizeof(peer)
             peer.ss_family = 0
             fd = accept4(
-                l.fd, <sockaddr *>&peer, &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC
+                listening.fd, <sockaddr *>&peer, &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC
             )
             if fd < 0:
                 if errno == EINTR or errno == ECONNABORTED:
@@ -465,15 +467,15 @@ cdef class Engine:
                 if errno != EAGAIN:
                     # Out of descriptors or memory. A listener that stays readable
                     # would make the loop spin: look away for a moment.
-                    self._unwatch(l)
-                    timer_set(&w.wheel, &l.timer, w.now_ms + ACCEPT_PAUSE_MS)
+                    self._unwatch(listening)
+                    timer_set(&w.wheel, &listening.timer, w.now_ms + ACCEPT_PAUSE_MS)
                 return
             left -= 1
             fg_bump(&w.row.accepted, 1)
             if <int>w.downstreams.live >= w.gateway.max_connections:
                 turn_away(w, fd)
             else:
-                downstream_open(w, fd, l.listener, &peer)
+                downstream_open(w, fd, listening.listener, &peer)
 
 
 cdef void turn_away(Worker *w, int fd) noexcept nogil:

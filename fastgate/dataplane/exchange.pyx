@@ -40,17 +40,16 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from fastgate.dataplane.accesslog cimport LOG_JSON
-from fastgate.dataplane.atomics cimport fg_bump, fg_bump32, fg_load, fg_load32, fg_store, fg_store32
-from fastgate.dataplane.balance cimport (
-    NO_ENDPOINT, POLICY_HASH, POLICY_IP_HASH, Choice, hash_bytes, pick,
+from fastgate.dataplane.atomics cimport (
+    fg_bump, fg_bump32, fg_load, fg_load32, fg_store, fg_store32,
 )
+from fastgate.dataplane.balance cimport NO_ENDPOINT, Choice, pick
 from fastgate.dataplane.conn cimport (
     BODY_CHUNKED,
     BODY_COUNTED,
     BODY_NONE,
     BODY_RAW,
     LIFE_BUSY,
-    LIFE_CONNECTING,
     MAX_TRIES,
     STEP_CONNECT,
     STEP_DONE,
@@ -69,7 +68,6 @@ from fastgate.dataplane.conn cimport (
     conn_push,
     conn_stage,
     conn_staged,
-    takes_body,
 )
 from fastgate.dataplane.downstream cimport (
     downstream_close,
@@ -78,7 +76,6 @@ from fastgate.dataplane.downstream cimport (
     downstream_tunnel,
 )
 from fastgate.dataplane.faults cimport (
-    FAULT_BAD_REQUEST,
     FAULT_BODY_TOO_LARGE,
     FAULT_CLIENT_ABORT,
     FAULT_CONNECT,
@@ -100,18 +97,22 @@ from fastgate.dataplane.faults cimport (
     FaultInfo,
     fault_info,
 )
-from fastgate.dataplane.limits cimport (
-    budget_note_request, budget_take, parse_address, random_next,
-)
+from fastgate.dataplane.limits cimport budget_note_request, budget_take, random_next
 from fastgate.dataplane.memory cimport (
-    TIMER_EXCHANGE, bytes_drop, bytes_len, bytes_reserve, slab_give, slab_take, timer_cancel, timer_set,
+    TIMER_EXCHANGE,
+    bytes_drop,
+    bytes_len,
+    bytes_reserve,
+    slab_give,
+    slab_take,
+    timer_cancel,
+    timer_set,
 )
-from fastgate.dataplane.plan cimport (
-    KEY_CLIENT, KEY_COOKIE, KEY_HEADER, KEY_PATH, RoutePlan, UpstreamPlan,
-)
+from fastgate.dataplane.placement cimport balancing_key
+from fastgate.dataplane.plan cimport RoutePlan, UpstreamPlan
 from fastgate.dataplane.record cimport record_begin, record_end, record_id
 from fastgate.dataplane.rewrite cimport (
-    Framing, RequestFacts, client_address, write_reply, write_request,
+    Framing, RequestFacts, write_reply, write_request,
 )
 from fastgate.dataplane.router cimport RouteQuery, route
 from fastgate.dataplane.slots cimport EndpointSlot, lease, settle
@@ -119,9 +120,7 @@ from fastgate.dataplane.system cimport EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from fastgate.dataplane.upstream cimport (
     upstream_bind, upstream_close, upstream_open, upstream_release, upstream_side,
 )
-from fastgate.dataplane.wire cimport (
-    H_COOKIE, H_X_REQUEST_ID, Field, Head, same_name,
-)
+from fastgate.dataplane.wire cimport H_X_REQUEST_ID, Head
 
 cdef enum:
     MAX_INTERIMS = 16           # responses with status 1xx before the final one
@@ -130,9 +129,6 @@ cdef enum:
     HEAD_KEPT_BYTES = 4096      # an exchange keeps a head buffer up to this size
     HEAD_MOST_BYTES = 131072    # the largest head read, with our fields and rules
     REPLY_BYTES = 1024
-    KEY_SEED = 0x6B6579
-
-
 
 cdef const char *HEX = "0123456789abcdef"
 
@@ -307,78 +303,6 @@ cdef void new_request_id(Worker *w, char *out) noexcept nogil:
         out[i] = HEX[bits & 15]
         bits >>= 4
     out[32] = 0
-
-
-cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogil:
-    """The hash that `hash` and `ip-hash` place a request by.
-
-    A request without the header or cookie is placed by its client's address.
-    """
-    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
-    cdef const Field *f
-    cdef const char *value
-    cdef size_t n
-    cdef int i
-    if plan.policy != POLICY_HASH and plan.policy != POLICY_IP_HASH:
-        return 0
-    if plan.key_kind == KEY_PATH:
-        return hash_bytes(h.path, h.path_len, KEY_SEED)
-    if plan.key_kind == KEY_HEADER:
-        for i in range(h.n_fields):
-            f = &h.fields[i]
-            if f.name_len == plan.key_name.len and same_name(
-                f.name, plan.key_name.at, f.name_len
-            ):
-                return hash_bytes(f.value, f.value_len, KEY_SEED)
-    elif plan.key_kind == KEY_COOKIE and h.field_of[<int>H_COOKIE] >= 0:
-        f = &h.fields[h.field_of[<int>H_COOKIE]]
-        value = cookie_value(
-            f.value, f.value_len, plan.key_name.at, plan.key_name.len, &n
-        )
-        if value is not NULL:
-            return hash_bytes(value, n, KEY_SEED)
-    return client_key(w, x.client, h)
-
-
-cdef uint64_t client_key(Worker *w, Downstream *d, const Head *h) noexcept nogil:
-    """Of an IPv6 client only the /64 counts: that is what one user has."""
-    cdef char text[64]
-    cdef uint8_t address[16]
-    cdef const char *at = d.peer
-    cdef size_t n = d.peer_len
-    if d.peer_trusted:
-        n = client_address(
-            h, w.gateway.trusted, w.gateway.n_trusted,
-            d.peer, d.peer_len, text, sizeof(text),
-        )
-        at = text
-    if not parse_address(at, n, address):
-        return hash_bytes(d.peer, d.peer_len, KEY_SEED)
-    if (<uint64_t *>address)[0] == 0:
-        return hash_bytes(<char *>address, 16, KEY_SEED)
-    return hash_bytes(<char *>address, 8, KEY_SEED)
-
-
-cdef const char *cookie_value(
-    const char *at, size_t n, const char *name, size_t name_len, size_t *value_len
-) noexcept nogil:
-    """The value of one cookie in a Cookie field (RFC 6265 section 4.2), or NULL."""
-    cdef size_t i = 0
-    cdef size_t begin, k
-    while i < n:
-        while i < n and (at[i] == b" " or at[i] == b";"):
-            i += 1
-        begin = i
-        while i < n and at[i] != b";":
-            i += 1
-        if i - begin > name_len and at[begin + name_len] == b"=":
-            k = 0
-            while k < name_len and at[begin + k] == name[k]:
-                k += 1
-            if k == name_len:
-                value_len[0] = i - begin - name_len - 1
-                return at + begin + name_len + 1
-    return NULL
 
 
 # --- picking an endpoint ---------------------------------------------------

@@ -30,7 +30,10 @@ row(
 row(FAULT_BAD_CHUNK, 400, SIDE_CLIENT, "bad-chunk", "invalid chunked body")
 row(FAULT_BAD_TRAILER, 400, SIDE_CLIENT, "bad-trailer", "forbidden trailer field")
 row(FAULT_HEAD_TOO_LARGE, 431, SIDE_CLIENT, "header-too-large", "header too large")
-row(FAULT_TOO_MANY_FIELDS, 431, SIDE_CLIENT, "too-many-headers", "too many header fields")
+row(
+    FAULT_TOO_MANY_FIELDS, 431, SIDE_CLIENT,
+    "too-many-headers", "too many header fields",
+)
 row(FAULT_TARGET_TOO_LONG, 414, SIDE_CLIENT, "target-too-long", "target too long")
 row(FAULT_BODY_TOO_LARGE, 413, SIDE_CLIENT, "body-too-large", "body too large")
 row(FAULT_METHOD_UNKNOWN, 501, SIDE_CLIENT, "method-unknown", "method not implemented")
@@ -41,29 +44,56 @@ row(
     "transfer-coding", "transfer coding not implemented",
 )
 row(FAULT_EXPECTATION, 417, SIDE_CLIENT, "expectation", "expectation not supported")
-row(FAULT_HEADER_TIMEOUT, 408, SIDE_CLIENT, "header-timeout", "request head took too long")
-row(FAULT_BODY_TIMEOUT, 408, SIDE_CLIENT, "body-timeout", "request body stopped arriving")
+row(
+    FAULT_HEADER_TIMEOUT, 408, SIDE_CLIENT,
+    "header-timeout", "request head took too long",
+)
+row(
+    FAULT_BODY_TIMEOUT, 408, SIDE_CLIENT,
+    "body-timeout", "request body stopped arriving",
+)
 row(FAULT_BODY_TOO_SLOW, 408, SIDE_CLIENT, "body-too-slow", "request body is too slow")
 row(FAULT_CLIENT_ABORT, 499, SIDE_CLIENT, "client-abort", "")
 row(FAULT_SEND_TIMEOUT, 499, SIDE_CLIENT, "send-timeout", "")
 row(FAULT_NO_ROUTE, 404, SIDE_GATEWAY, "no-route", "no route for this request")
 row(FAULT_NO_ENDPOINT, 503, SIDE_GATEWAY, "no-endpoint", "no endpoint available")
 row(FAULT_QUEUE_FULL, 503, SIDE_GATEWAY, "queue-full", "too many requests are waiting")
-row(FAULT_QUEUE_TIMEOUT, 503, SIDE_GATEWAY, "queue-timeout", "waited too long for an endpoint")
+row(
+    FAULT_QUEUE_TIMEOUT, 503, SIDE_GATEWAY,
+    "queue-timeout", "waited too long for an endpoint",
+)
 row(FAULT_OVERLOAD, 503, SIDE_GATEWAY, "overload", "too many connections")
 row(FAULT_DEADLINE, 504, SIDE_GATEWAY, "deadline", "the deadline passed")
 row(FAULT_DRAINED, 503, SIDE_GATEWAY, "drained", "shutting down")
 row(FAULT_INTERNAL, 500, SIDE_GATEWAY, "internal", "internal error")
-row(FAULT_CONNECT, 503, SIDE_UPSTREAM, "upstream-connect", "upstream refused the connection")
+row(
+    FAULT_CONNECT, 503, SIDE_UPSTREAM,
+    "upstream-connect", "upstream refused the connection",
+)
 row(
     FAULT_CONNECT_TIMEOUT, 503, SIDE_UPSTREAM,
     "upstream-connect-timeout", "upstream could not be reached in time",
 )
-row(FAULT_UPSTREAM_RESET, 502, SIDE_UPSTREAM, "upstream-reset", "upstream closed the connection")
-row(FAULT_UPSTREAM_BAD, 502, SIDE_UPSTREAM, "upstream-bad-response", "invalid upstream response")
-row(FAULT_UPSTREAM_TIMEOUT, 504, SIDE_UPSTREAM, "upstream-timeout", "upstream took too long")
-row(FAULT_UPSTREAM_STALLED, 504, SIDE_UPSTREAM, "upstream-stalled", "upstream stopped answering")
-row(FAULT_UPSTREAM_CUT, 502, SIDE_UPSTREAM, "upstream-cut", "upstream ended its answer early")
+row(
+    FAULT_UPSTREAM_RESET, 502, SIDE_UPSTREAM,
+    "upstream-reset", "upstream closed the connection",
+)
+row(
+    FAULT_UPSTREAM_BAD, 502, SIDE_UPSTREAM,
+    "upstream-bad-response", "invalid upstream response",
+)
+row(
+    FAULT_UPSTREAM_TIMEOUT, 504, SIDE_UPSTREAM,
+    "upstream-timeout", "upstream took too long",
+)
+row(
+    FAULT_UPSTREAM_STALLED, 504, SIDE_UPSTREAM,
+    "upstream-stalled", "upstream stopped answering",
+)
+row(
+    FAULT_UPSTREAM_CUT, 502, SIDE_UPSTREAM,
+    "upstream-cut", "upstream ended its answer early",
+)
 
 
 cdef const FaultInfo *fault_info(int fault) noexcept nogil:

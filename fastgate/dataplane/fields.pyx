@@ -21,11 +21,12 @@ from fastgate.dataplane.message cimport (
 assert H_COUNT <= 32, "field_of has 32 places"
 
 cdef struct Name:               # a slot of the perfect hash below
-    char text[24]
+    char text[28]
     uint8_t len                 # 0: empty slot
     uint8_t id
 
 cdef Name NAMES[64]
+cdef Name ALIASES[64]
 cdef uint8_t DROPPED[H_COUNT]               # hop-by-hop, whoever lists it
 cdef uint8_t NOT_LISTABLE[H_COUNT]          # may not be named by Connection
 cdef uint8_t NOT_A_TRAILER[H_COUNT]
@@ -81,6 +82,16 @@ cdef inline uint8_t slot_of(const char *name, size_t n) noexcept nogil:
     ) & 63
 
 
+cdef inline uint8_t alias_slot(const char *name, size_t n) noexcept nogil:
+    """Likewise of the aliases."""
+    return (
+        n * 43
+        + <uint8_t>(name[0] | 0x20) * 44
+        + <uint8_t>(name[n - 1] | 0x20) * 21
+        + <uint8_t>(name[n // 2] | 0x20) * 54
+    ) & 63
+
+
 cdef HeaderId header_id(const char *name, size_t n) noexcept nogil:
     """Which name with a rule this is, in any case; `name` must be a token."""
     cdef Name *known
@@ -88,6 +99,9 @@ cdef HeaderId header_id(const char *name, size_t n) noexcept nogil:
         known = &NAMES[slot_of(name, n)]
         if known.len == n and folds_to(name, known.text, n):
             return <HeaderId>known.id
+        known = &ALIASES[alias_slot(name, n)]
+        if known.len == n and folds_to(name, known.text, n):
+            return H_X_FORWARDED_OTHER
     if n >= 12 and name[0] | 0x20 == c"x" and folds_to(name, "x-forwarded-", 12):
         return H_X_FORWARDED_OTHER
     return H_OTHER
@@ -234,8 +248,18 @@ KNOWN_NAMES = {
 }
 
 
-cdef void add_name(bytes name, int id) except *:
-    cdef Name *slot = &NAMES[slot_of(name, len(name))]
+# Names by which one proxy or another tells where a request came from, or what it
+# asked for at first. Origins believe them, so only a trusted peer may send them.
+CLIENT_ALIASES = (
+    b"x-forwarded forwarded-for x-client-ip client-ip true-client-ip"
+    b" x-true-client-ip x-cluster-client-ip x-originating-ip x-remote-ip"
+    b" x-remote-addr x-original-forwarded-for x-proxyuser-ip cf-connecting-ip"
+    b" fastly-client-ip x-envoy-external-address wl-proxy-client-ip proxy-client-ip"
+    b" x-azure-clientip x-original-host x-host x-original-url x-rewrite-url"
+).split()
+
+
+cdef void add_name(Name *slot, bytes name, int id) except *:
     assert slot.len == 0, f"{name!r} collides with another name: choose a new hash"
     assert len(name) < <Py_ssize_t>sizeof(slot.text)
     memcpy(slot.text, <const char *>name, len(name))
@@ -246,8 +270,11 @@ cdef void add_name(bytes name, int id) except *:
 def fill_tables() -> None:
     cdef int id
     memset(NAMES, 0, sizeof(NAMES))
+    memset(ALIASES, 0, sizeof(ALIASES))
     for name, id in KNOWN_NAMES.items():
-        add_name(name, id)
+        add_name(&NAMES[slot_of(name, len(name))], name, id)
+    for name in CLIENT_ALIASES:
+        add_name(&ALIASES[alias_slot(name, len(name))], name, H_X_FORWARDED_OTHER)
     for byte in range(256):
         TOKEN[byte] = chr(byte).isalnum() and byte < 0x80
         TOKEN[byte] |= byte in b"!#$%&'*+-.^_`|~"

@@ -42,7 +42,9 @@ cdef inline SlabItem *slab_at(Slab *s, uint32_t index) noexcept nogil:
         s.chunks[index // SLAB_CHUNK] + (index % SLAB_CHUNK) * s.object_bytes
     )
 
-cdef inline void *slab_find(Slab *s, uint32_t index, uint32_t generation) noexcept nogil:
+cdef inline void *slab_find(
+    Slab *s, uint32_t index, uint32_t generation
+) noexcept nogil:
     """The object, or NULL when it is not what it was any more."""
     cdef SlabItem *item
     if index >= s.made:
@@ -62,6 +64,13 @@ cdef struct Bytes:              # data[at:end] is queued; owns `data`
 
 cdef inline uint32_t bytes_len(const Bytes *b) noexcept nogil:
     return b.end - b.at
+
+cdef inline Bytes bytes_take(Bytes *b) noexcept nogil:
+    """What `b` held, the caller's from here on; `b` is empty."""
+    cdef Bytes taken = b[0]
+    b.data = NULL
+    b.at = b.end = b.size = 0
+    return taken
 
 cdef bint bytes_reserve(Bytes *b, size_t n) noexcept nogil
 cdef bint bytes_append(Bytes *b, const char *data, size_t n) noexcept nogil

@@ -5,8 +5,8 @@ bitmap of the occupied ones, and a timerfd armed for the next of them, so that a
 worker with nothing to wait for is never woken.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from fastgate.dataplane.system cimport (
@@ -249,11 +249,11 @@ cdef int64_t next_occupied(Wheel *w, int64_t tick) noexcept nogil:
     cdef uint32_t slot = <uint32_t>(tick & (WHEEL_SLOTS - 1))
     cdef uint32_t word = slot >> 6
     cdef uint64_t bits = w.occupied[word] >> (slot & 63)
-    cdef int i
+    cdef int _word
     if bits:
         return tick + __builtin_ctzll(bits)
     tick += 64 - (slot & 63)
-    for i in range(WHEEL_WORDS):
+    for _word in range(WHEEL_WORDS):
         word = (word + 1) & (WHEEL_WORDS - 1)
         bits = w.occupied[word]
         if bits:

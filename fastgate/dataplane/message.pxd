@@ -5,7 +5,6 @@ Runs in: worker. A Head borrows spans of the bytes it was read from and of its o
 connection, because a head that is not complete yet is kept as bytes, not as spans.
 """
 
-from libc.stddef cimport size_t
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 
 cdef enum:
@@ -33,7 +32,7 @@ cdef enum HeaderId:         # names the gateway itself has a rule for
     H_X_FORWARDED_HOST
     H_X_FORWARDED_PORT
     H_X_FORWARDED_PREFIX
-    H_X_FORWARDED_OTHER     # any other X-Forwarded-*
+    H_X_FORWARDED_OTHER     # any other X-Forwarded-*, or an alias: fields.pyx
     H_X_REAL_IP
     H_FORWARDED
     H_X_REQUEST_ID
@@ -62,7 +61,6 @@ cdef struct Head:
     uint8_t keep_alive      # what version and Connection say of this side
     uint8_t chunked         # the body is chunked
     uint8_t upgrade         # asks for, or (101) grants, another protocol
-    uint8_t expect_continue
     uint8_t has_body        # requests: content_length > 0 or chunked
     uint16_t status         # responses
     uint16_t n_fields

@@ -76,8 +76,6 @@ cdef void (*llhttp_init)(
 cdef void (*llhttp_settings_init)(LlhttpSettings *settings) noexcept nogil
 cdef int (*llhttp_execute)(void *parser, const char *data, size_t n) noexcept nogil
 cdef void (*llhttp_reset)(void *parser) noexcept nogil
-cdef int (*llhttp_finish)(void *parser) noexcept nogil
-cdef void (*llhttp_pause)(void *parser) noexcept nogil
 cdef void (*llhttp_resume)(void *parser) noexcept nogil
 cdef int (*llhttp_get_errno)(const void *parser) noexcept nogil
 cdef const char *(*llhttp_get_error_pos)(const void *parser) noexcept nogil

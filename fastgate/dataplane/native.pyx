@@ -60,7 +60,7 @@ cdef size_t cleared() noexcept:
 
 def bind() -> None:
     global llhttp_init, llhttp_settings_init, llhttp_execute, llhttp_reset
-    global llhttp_finish, llhttp_pause, llhttp_resume, llhttp_get_errno
+    global llhttp_resume, llhttp_get_errno
     global llhttp_get_error_pos, llhttp_get_method, llhttp_get_http_major
     global llhttp_get_http_minor, llhttp_get_status_code, llhttp_method_name
     if sys.byteorder != "little" or sizeof(void *) != 8:
@@ -80,8 +80,6 @@ def bind() -> None:
         void *, const char *, size_t
     ) noexcept nogil>symbol(so, b"llhttp_execute")
     llhttp_reset = <void (*)(void *) noexcept nogil>symbol(so, b"llhttp_reset")
-    llhttp_finish = <int (*)(void *) noexcept nogil>symbol(so, b"llhttp_finish")
-    llhttp_pause = <void (*)(void *) noexcept nogil>symbol(so, b"llhttp_pause")
     llhttp_resume = <void (*)(void *) noexcept nogil>symbol(so, b"llhttp_resume")
     llhttp_get_errno = <int (*)(
         const void *

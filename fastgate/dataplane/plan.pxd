@@ -95,7 +95,7 @@ cdef class Plan:
     cdef UpstreamPlan *upstreams
     cdef EndpointPlan *endpoints
     cdef RoutePlan *routes
-    cdef readonly Router router
+    cdef Router router
     cdef list _texts            # the bytes objects that Text spans borrow
     cdef list _arrays           # addresses of arrays to free
 

@@ -4,6 +4,7 @@ Values come checked from the configuration model; what is checked again here is
 only what memory safety needs (indexes, lengths).
 """
 
+cimport cython
 from libc.stdint cimport uint16_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
@@ -56,6 +57,7 @@ cdef dict LOG_FORMATS = {"off": LOG_OFF, "combined": LOG_COMBINED, "json": LOG_J
 cdef dict RULE_OPS = {"set": RULE_SET, "add": RULE_ADD, "remove": RULE_REMOVE}
 
 
+@cython.final
 cdef class Plan:
     """Names turned into indexes: what one generation of workers serves.
 

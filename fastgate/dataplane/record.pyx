@@ -5,7 +5,7 @@ line needs of it is copied while it is there: nothing at all when the log is off
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
 from fastgate.dataplane.accesslog cimport (

@@ -9,7 +9,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from fastgate.dataplane.limits cimport Cidr
-from fastgate.dataplane.wire cimport Head, HeaderId
+from fastgate.dataplane.wire cimport Head
 
 cdef enum:
     MAX_RULES = 64          # of one Rules: one bit each while a head is written

@@ -17,7 +17,7 @@ from fastgate.dataplane.wire cimport (
     H_KEEP_ALIVE, H_PROXY_CONNECTION, H_SERVER, H_TRANSFER_ENCODING, H_UPGRADE,
     H_VIA, H_X_FORWARDED_FOR, H_X_FORWARDED_HOST, H_X_FORWARDED_OTHER,
     H_X_FORWARDED_PORT, H_X_FORWARDED_PREFIX, H_X_FORWARDED_PROTO, H_X_REAL_IP,
-    H_X_REQUEST_ID, same_name,
+    H_X_REQUEST_ID, HeaderId, same_name,
 )
 from fastgate.dataplane.writer cimport (
     Out, begin, is_tchar, is_token, is_value, put_field, put_number, put_target,

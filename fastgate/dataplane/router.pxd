@@ -6,7 +6,7 @@ order of the file, first route whose conditions all hold.
 """
 
 cimport cython
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
 cdef enum:
     NO_ROUTE = -1

@@ -69,8 +69,7 @@ cdef struct WorkerRow:          # 256 bytes. Writer: that worker, unless said
     int64_t log_lines_dropped
     int64_t statuses[STATUS_CLASSES]
     int64_t started_ms          # CLOCK_MONOTONIC. Writer: master
-    int64_t last_request        # hash of the last method and path: crash trace
-    int64_t _reserved[12]
+    int64_t _reserved[13]
 
 cdef struct EndpointSlot:       # 64 bytes = one cache line
     int32_t state               # a SlotState. Writer: steward

@@ -326,7 +326,6 @@ cdef class Region:
             "retries": fg_load(&row.retries),
             "log_lines_dropped": fg_load(&row.log_lines_dropped),
             "statuses": [fg_load(&row.statuses[i]) for i in range(STATUS_CLASSES)],
-            "last_request": fg_load(&row.last_request),
         }
 
     # --- endpoint slots

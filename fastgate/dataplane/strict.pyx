@@ -338,17 +338,15 @@ cdef int read_target(
     return FAULT_NONE
 
 
-cdef int read_expect(Head *h) noexcept nogil:
-    """Fill expect_continue (RFC 9110 section 10.1.1; HTTP/1.0 is not asked)."""
+cdef int check_expect(Head *h) noexcept nogil:
+    """Know 100-continue, and no other expectation (RFC 9110 section 10.1.1)."""
     cdef int i
-    h.expect_continue = False
     if first(h, H_EXPECT) < 0:
         return FAULT_NONE
     for i in range(first(h, H_EXPECT), h.n_fields):
         if h.fields[i].id == H_EXPECT:
             if not value_is(&h.fields[i], "100-continue", 12):
                 return FAULT_EXPECTATION
-    h.expect_continue = h.minor == 1
     return FAULT_NONE
 
 
@@ -376,7 +374,7 @@ cdef int finish_request(
     if fault == FAULT_NONE:
         fault = read_options(h, doubled, False)
     if fault == FAULT_NONE:
-        fault = read_expect(h)
+        fault = check_expect(h)
     h.has_body = h.chunked or h.content_length > 0
     if h.has_body:
         h.upgrade = False
@@ -428,7 +426,6 @@ cdef int finish_response(Head *h, const char *line, const char *end) noexcept no
     h.method_name = NULL
     h.method_len = 0
     h.idempotent = False
-    h.expect_continue = False
     h.has_body = False
     h.target = h.path = h.query = h.host = h.authority = NULL
     h.target_len = h.path_len = h.query_len = h.host_len = h.authority_len = 0

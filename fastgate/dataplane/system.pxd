@@ -1,6 +1,6 @@
 """The system calls of the data plane, declared once. Runs in: worker."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "<errno.h>" nogil:
     int errno
@@ -25,7 +25,6 @@ cdef extern from "<time.h>" nogil:
         long tv_nsec
     enum:
         CLOCK_MONOTONIC
-        CLOCK_REALTIME
         CLOCK_REALTIME_COARSE
     int clock_gettime(int clock, timespec *ts)
 
@@ -132,8 +131,6 @@ cdef extern from "<netinet/in.h>" nogil:
 cdef extern from "<netinet/tcp.h>" nogil:
     enum:
         TCP_NODELAY
-        TCP_USER_TIMEOUT
-        TCP_KEEPIDLE
 
 cdef extern from "<arpa/inet.h>" nogil:
     const char *inet_ntop(int family, const void *src, char *dst, socklen_t n)

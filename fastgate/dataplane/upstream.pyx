@@ -7,7 +7,7 @@ body whose end is known by count, by chunks or by the end of the connection
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
 from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
@@ -32,7 +32,6 @@ from fastgate.dataplane.conn cimport (
     conn_end,
     conn_flush,
     conn_open,
-    conn_push,
     conn_queue,
     conn_recv,
     conn_send,
@@ -56,6 +55,7 @@ from fastgate.dataplane.memory cimport (
     bytes_drop,
     bytes_len,
     bytes_reserve,
+    bytes_take,
     slab_give,
     slab_take,
     timer_set,
@@ -305,9 +305,7 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
                 return
             read_more_head(w, u)
         elif bytes_len(&c.input):
-            held = c.input
-            c.input.data = NULL
-            c.input.at = c.input.end = c.input.size = 0
+            held = bytes_take(&c.input)
             n = held.end - held.at
             memcpy(w.scratch, held.data + held.at, n)
             bytes_drop(&held)
@@ -368,9 +366,7 @@ cdef void read_more_head(Worker *w, Upstream *u) noexcept nogil:
         return
     # The head borrows these bytes; whatever becomes of `u`, they stay until the
     # end of this function.
-    held = c.input
-    c.input.data = NULL
-    c.input.at = c.input.end = c.input.size = 0
+    held = bytes_take(&c.input)
     c.fed = 0
     if fault:
         w.events.upstream_fault(w, u.exchange, fault)

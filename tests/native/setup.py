@@ -18,6 +18,21 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 BUILD = ROOT / "build" / "native"
 
+SOURCES = sorted(HERE.glob("*.pyx"))
+
+
+def is_stale() -> bool:
+    """Is a .pxd newer than a translation?
+
+    Asked here because cythonize does not follow `from fastgate.dataplane cimport
+    wire`: a probe would keep the layout of a struct that has since changed.
+    """
+    translations = [BUILD / "c" / f"{source.stem}.c" for source in SOURCES]
+    drawings = [*HERE.glob("*.pxd"), *(ROOT / "fastgate").rglob("*.pxd")]
+    newest = max(path.stat().st_mtime for path in drawings)
+    return any(path.exists() and path.stat().st_mtime < newest for path in translations)
+
+
 house = runpy.run_path(str(ROOT / "setup.py"), run_name="fastgate_flags")
 
 # From here setuptools finds no pyproject.toml that it would take for ours.
@@ -32,7 +47,7 @@ extensions = [
         extra_compile_args=house["COMPILE"],
         extra_link_args=house["LINK"],
     )
-    for source in sorted(HERE.glob("*.pyx"))
+    for source in SOURCES
 ]
 
 setup(
@@ -44,6 +59,8 @@ setup(
         compiler_directives=house["DIRECTIVES"],
         include_path=[str(ROOT)],
         build_dir=str(BUILD / "c"),
+        # None leaves it to cythonize, and to CYTHON_FORCE_REGEN.
+        force=is_stale() or None,
         nthreads=house["CORES"],
     ),
     options={

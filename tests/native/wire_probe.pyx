@@ -71,7 +71,6 @@ cdef dict describe(const wire.Head *h):
         "keep_alive": bool(h.keep_alive),
         "chunked": bool(h.chunked),
         "upgrade": bool(h.upgrade),
-        "expect_continue": bool(h.expect_continue),
         "has_body": bool(h.has_body),
         "status": h.status,
         "content_length": h.content_length,
