@@ -22,6 +22,7 @@ from fastgate.dataplane.conn cimport (
     KIND_LISTENER,
     KIND_TIMER,
     KIND_UPSTREAM,
+    LIFE_IDLE,
     STAGE_BYTES,
     Conn,
     Downstream,
@@ -345,6 +346,8 @@ cdef class Engine:
             if n <= 0 and w.run_end == 0:
                 return
             clock_read(w)
+            if n > 1:
+                retire_idle(w, events, n)
             for i in range(n):
                 data = events[i].data.u64
                 index = <uint32_t>data
@@ -499,6 +502,26 @@ cdef void close_upstreams(Worker *w) noexcept nogil:
         u = <Upstream *>slab_at(&w.upstreams, n)
         if u.conn.item.is_live:
             upstream_close(w, u, False)
+
+
+cdef void retire_idle(Worker *w, const epoll_event *events, int n) noexcept nogil:
+    """Before requests of this batch can take them: idle connections with news.
+
+    It is their end, or an answer that nobody asked for: it must not become the
+    answer to a request of the same batch.
+    """
+    cdef uint64_t data
+    cdef Upstream *u
+    cdef int i
+    for i in range(n):
+        data = events[i].data.u64
+        if data >> 62 != KIND_UPSTREAM:
+            continue
+        u = <Upstream *>slab_find(
+            &w.upstreams, <uint32_t>data, <uint32_t>(data >> 32) & GENERATION_MASK
+        )
+        if u is not NULL and u.life == LIFE_IDLE:
+            upstream_event(w, u, events[i].events)
 
 
 cdef void tick_second(Worker *w) noexcept nogil:

@@ -601,8 +601,6 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
         return
     x.status = h.status
     x.response_started = 1
-    # What an earlier try met with is not how the exchange ends.
-    x.fault = FAULT_NONE
     if framing.tunnel:
         x.step = STEP_TUNNEL
         x.request_kind = BODY_RAW

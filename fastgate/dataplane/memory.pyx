@@ -20,6 +20,9 @@ from fastgate.dataplane.system cimport (
     timerfd_settime,
 )
 
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
 cdef extern from *:
     int __builtin_ctzll(unsigned long long x) noexcept nogil
 
@@ -66,9 +69,11 @@ cdef void *slab_take(Slab *s) noexcept nogil:
         if chunk >= SLAB_MAX_CHUNKS:
             return NULL
         if s.chunks[chunk] is NULL:
-            s.chunks[chunk] = <char *>calloc(SLAB_CHUNK, s.object_bytes)
+            # malloc's 16 would have every object begin in its neighbour's last line.
+            s.chunks[chunk] = <char *>aligned_alloc(64, SLAB_CHUNK * s.object_bytes)
             if s.chunks[chunk] is NULL:
                 return NULL
+            memset(s.chunks[chunk], 0, SLAB_CHUNK * s.object_bytes)
         item = slab_at(s, s.made)
         item.index = s.made
         s.made += 1

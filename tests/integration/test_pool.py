@@ -166,10 +166,15 @@ def test_an_unasked_answer_on_an_idle_connection_reaches_nobody(
         while request := connection.read_request():
             connection.send(response(200, request.target))
             connection.send(response(200, b"poison"))
+            is_poisoned.set()
 
+    is_poisoned = threading.Event()
     origin.forget(script)
     for n in range(50):
         assert gateway.fetch("GET", f"/{n}").body == b"/%d" % n
+        # What comes behind the next request cannot be told from its answer.
+        assert is_poisoned.wait(5)
+        is_poisoned.clear()
 
 
 def test_more_bytes_than_announced_reach_nobody(client: Client, origin: Origin) -> None:

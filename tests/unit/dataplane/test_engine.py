@@ -173,6 +173,24 @@ def test_a_connection_that_waits_its_turn_may_be_idle_by_then(
     assert not is_readable(service)
 
 
+def test_an_unasked_answer_in_the_batch_of_a_request_is_not_its_answer(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab()
+    client = lab.client()
+    idle = exchange_once(lab, client)
+    lab.settle()
+    client.sendall(request("/next"))
+    idle.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+    lab.poll()
+
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(OK)
+
+    assert lab.read(client, b"ok").endswith(b"\r\n\r\nok")
+
+
 # Answers before the request is complete.
 
 
