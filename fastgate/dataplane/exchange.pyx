@@ -70,10 +70,7 @@ from fastgate.dataplane.conn cimport (
     conn_staged,
 )
 from fastgate.dataplane.downstream cimport (
-    downstream_close,
-    downstream_next,
-    downstream_side,
-    downstream_tunnel,
+    downstream_close, downstream_next, downstream_side, downstream_tunnel,
 )
 from fastgate.dataplane.faults cimport (
     FAULT_BODY_TOO_LARGE,
@@ -99,14 +96,8 @@ from fastgate.dataplane.faults cimport (
 )
 from fastgate.dataplane.limits cimport budget_note_request, budget_take, random_next
 from fastgate.dataplane.memory cimport (
-    TIMER_EXCHANGE,
-    bytes_drop,
-    bytes_len,
-    bytes_reserve,
-    slab_give,
-    slab_take,
-    timer_cancel,
-    timer_set,
+    TIMER_EXCHANGE, bytes_drop, bytes_len, bytes_reserve, slab_give, slab_take,
+    timer_cancel, timer_set,
 )
 from fastgate.dataplane.placement cimport balancing_key
 from fastgate.dataplane.plan cimport RoutePlan, UpstreamPlan
