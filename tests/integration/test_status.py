@@ -124,7 +124,11 @@ def test_every_end_of_an_exchange_settles_its_count(rig: Rig) -> None:
         for _ in range(5):
             with gateway.client() as client:
                 client.send(request())
-                client.has_answer(2)
+                if way == "cut":
+                    # Gone before the cut, the client would be to blame.
+                    client.read_to_any_end()
+                else:
+                    client.has_answer(2)
         eventually(lambda: gateway.in_flight() == {origin.address: 0}, what=way)
         endpoint = gateway.endpoints()[origin.address]
         assert endpoint["total"] == 5 * n, way
