@@ -116,7 +116,9 @@ def test_every_end_of_an_exchange_settles_its_count(rig: Rig) -> None:
         elif way == "cut":
             connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort")
         else:
-            connection.send(b"HTTP/1.1 204 No\r\n\r\n")
+            # Kept open in name only, it would be used again, and the request
+            # replayed: one more lease.
+            connection.send(b"HTTP/1.1 204 No\r\nConnection: close\r\n\r\n")
 
     origin = rig.origin(script)
     gateway = rig.gateway(origin, upstream_timeout="200ms", retries=0, eject="off")
