@@ -17,6 +17,7 @@ from fastgate.dataplane.message cimport (
     H_X_REAL_IP, H_FORWARDED, H_X_REQUEST_ID, H_VIA, H_SERVER, H_DATE, H_USER_AGENT,
     H_REFERER, H_AUTHORIZATION, H_COOKIE, H_COUNT,
 )
+from fastgate.dataplane.words cimport load8
 
 assert H_COUNT <= 32, "field_of has 32 places"
 
@@ -31,12 +32,6 @@ cdef uint8_t DROPPED[H_COUNT]               # hop-by-hop, whoever lists it
 cdef uint8_t NOT_LISTABLE[H_COUNT]          # may not be named by Connection
 cdef uint8_t NOT_A_TRAILER[H_COUNT]
 cdef uint8_t TOKEN[256]
-
-
-cdef inline uint64_t load8(const char *at) noexcept nogil:
-    cdef uint64_t word
-    memcpy(&word, at, 8)
-    return word
 
 
 cdef inline uint32_t load4(const char *at) noexcept nogil:
