@@ -253,6 +253,13 @@ def configure(
     return load(None, {**ours, **flags}, environ)
 
 
+def _program() -> str:
+    """Give how a shell finds fastgate: by its name, or as it was called."""
+    called = Path(sys.argv[0])
+    is_hidden = called.name == "fastgate" and shutil.which("fastgate") is None
+    return str(called) if is_hidden else "fastgate"
+
+
 def greeting(loaded: Loaded, addresses: Mapping[str, str]) -> str:
     """Give what the demo prints: the upstreams and what to try."""
     config = loaded.config
@@ -271,7 +278,7 @@ def greeting(loaded: Loaded, addresses: Mapping[str, str]) -> str:
             "try, in another terminal:",
             f"  {curl}/",
             f"  {curl}/any/path?q=1 -d some=body",
-            f"  fastgate status --admin-socket {config.gateway.admin_socket}",
+            f"  {_program()} status --admin-socket {config.gateway.admin_socket}",
             "",
             "Ctrl-C ends it.",
         )
