@@ -9,6 +9,7 @@ master must not carry.
 
 import asyncio
 import json
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -113,8 +114,13 @@ class Steward:
         runner = web.ServerRunner(web.Server(self._answer, access_log=None))
         await runner.setup()
         assert runner.server is not None  # setup made it
-        # aiohttp's own site would bind the path anew; the master has bound it.
-        server = await loop.create_unix_server(runner.server, sock=admin)
+        # aiohttp's own site would bind the path anew; the master has bound it. It
+        # also takes the path away: from Python 3.13 a server would try to, and fail
+        # before it serves where the steward may not see the directory any more.
+        keep: dict[str, Any] = {}
+        if sys.version_info >= (3, 13):
+            keep["cleanup_socket"] = False
+        server = await loop.create_unix_server(runner.server, sock=admin, **keep)
         loop.add_reader(self._channel.fileno(), self._hear, left)
         self._channel.send(Message(Kind.READY))
         await left
