@@ -36,6 +36,7 @@ LADDER = [
     "fastgate.dataplane.downstream",
     "fastgate.dataplane.record",
     "fastgate.dataplane.placement",
+    "fastgate.dataplane.attempt",
     "fastgate.dataplane.exchange",
     "fastgate.dataplane.engine",
     "fastgate._core",

@@ -613,6 +613,17 @@ def _table() -> tuple[Knob, ...]:
             scopes=_BOTH,
         ),
         Knob(
+            key="buffer_request",
+            kind=size,
+            default="0",
+            group=upstream,
+            help="bytes of a request body read before an endpoint is chosen; 0: the"
+            " body streams",
+            low=0,
+            high=16 * _K * _K,
+            scopes=_UPSTREAM,
+        ),
+        Knob(
             key="retries",
             kind=count,
             default=1,

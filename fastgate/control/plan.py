@@ -25,6 +25,7 @@ UPSTREAM_SETTINGS = (
     "between_timeout",
     "tunnel_timeout",
     "deadline",
+    "buffer_request",
     "retries",
     "retry_budget",
     "upstream_pool",

@@ -118,6 +118,7 @@ cdef struct Pool:               # of one endpoint
 
 cdef enum Step:                 # of an Exchange; the table is in exchange.pyx
     STEP_PICK = 0
+    STEP_GATHER
     STEP_QUEUED
     STEP_CONNECT
     STEP_FORWARD
@@ -180,6 +181,7 @@ cdef struct Exchange:
     int64_t rate_since_ms       # minimum-rate window
     int64_t rate_bytes
     Bytes head                  # the request head as it goes upstream
+    Bytes body                  # what STEP_GATHER has read of the request's body
     Stash stash
 
 cdef struct SideOps:            # what the exchange asks of a side
@@ -281,8 +283,8 @@ cdef void conn_queue(Worker *w, Conn *c) noexcept nogil
 cdef void clock_read(Worker *w) noexcept nogil
 
 cdef inline bint takes_body(Worker *w, const Exchange *x) noexcept nogil:
-    """Can more of the request's body, or of a tunnel, go upstream now?"""
-    return (
+    """Can more of the request's body, or of a tunnel, be taken now?"""
+    return x.step == STEP_GATHER or (
         x.upstream is not NULL
         and (x.step == STEP_FORWARD or x.step == STEP_RELAY or x.step == STEP_TUNNEL)
         and not x.upstream_ops.is_full(w, <Exchange *>x)

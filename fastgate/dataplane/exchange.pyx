@@ -4,6 +4,7 @@ The steps of an exchange, who keeps its time, and what a fault does to it:
 
     step      waits for                  timer               a fault leads to
     -------   ------------------------   -----------------   ------------------------
+    GATHER    buffer_request of body     body_timeout        reply
     PICK      nothing: passes through    -                   reply
     QUEUED    a connection to come free  queue_timeout       reply
     CONNECT   the endpoint to accept     connect_timeout     another endpoint, or reply
@@ -13,10 +14,10 @@ The steps of an exchange, who keeps its time, and what a fault does to it:
     DRAIN     the client to read it all  send_timeout        client is reset
     DONE      nothing: is freed          -                   -
 
-    PICK -> CONNECT -> FORWARD -> RELAY -> (DRAIN) -> DONE
-      ^  \\-> FORWARD (pooled)  |  \\-> TUNNEL
-      |   \\-> QUEUED -> PICK   |
-      '---- replay / retry -----'
+    (GATHER) -> PICK -> CONNECT -> FORWARD -> RELAY -> (DRAIN) -> DONE
+                 ^  \\-> FORWARD (pooled)  |  \\-> TUNNEL
+                 |   \\-> QUEUED -> PICK   |
+                 '---- replay / retry -----'
 
 `deadline` and the client's own times (body, rate, send) hold in every step.
 Every path ends in finish(), exactly once: it settles what is still leased, counts,
@@ -36,25 +37,26 @@ When a request may be sent again:
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memset
 
 from fastgate.dataplane.accesslog cimport LOG_JSON
 from fastgate.dataplane.atomics cimport (
     fg_bump, fg_bump32, fg_load, fg_load32, fg_store, fg_store32,
 )
-from fastgate.dataplane.balance cimport NO_ENDPOINT, Choice, pick
+from fastgate.dataplane.attempt cimport choose, may_retry, release_lease
+from fastgate.dataplane.balance cimport NO_ENDPOINT
 from fastgate.dataplane.conn cimport (
     BODY_CHUNKED,
     BODY_COUNTED,
     BODY_NONE,
     BODY_RAW,
     LIFE_BUSY,
-    MAX_TRIES,
     STEP_CONNECT,
     STEP_DONE,
     STEP_DRAIN,
     STEP_FORWARD,
+    STEP_GATHER,
     STEP_PICK,
     STEP_QUEUED,
     STEP_RELAY,
@@ -76,7 +78,6 @@ from fastgate.dataplane.faults cimport (
     FAULT_BODY_TOO_LARGE,
     FAULT_CLIENT_ABORT,
     FAULT_CONNECT,
-    FAULT_CONNECT_TIMEOUT,
     FAULT_HEAD_TOO_LARGE,
     FAULT_INTERNAL,
     FAULT_NONE,
@@ -94,10 +95,10 @@ from fastgate.dataplane.faults cimport (
     FaultInfo,
     fault_info,
 )
-from fastgate.dataplane.limits cimport budget_note_request, budget_take, random_next
+from fastgate.dataplane.limits cimport budget_note_request, random_id
 from fastgate.dataplane.memory cimport (
-    TIMER_EXCHANGE, bytes_drop, bytes_len, bytes_reserve, slab_give, slab_take,
-    timer_cancel, timer_set,
+    TIMER_EXCHANGE, Bytes, bytes_append, bytes_drop, bytes_len, bytes_reserve,
+    bytes_take, slab_give, slab_take, timer_cancel, timer_set,
 )
 from fastgate.dataplane.placement cimport balancing_key
 from fastgate.dataplane.plan cimport RoutePlan, UpstreamPlan
@@ -106,23 +107,19 @@ from fastgate.dataplane.rewrite cimport (
     Framing, RequestFacts, write_reply, write_request,
 )
 from fastgate.dataplane.router cimport RouteQuery, route
-from fastgate.dataplane.slots cimport EndpointSlot, lease, settle
+from fastgate.dataplane.slots cimport EndpointSlot, lease
 from fastgate.dataplane.system cimport EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from fastgate.dataplane.upstream cimport (
     upstream_bind, upstream_close, upstream_open, upstream_release, upstream_side,
 )
-from fastgate.dataplane.wire cimport H_X_REQUEST_ID, Head
+from fastgate.dataplane.wire cimport H_EXPECT, H_X_REQUEST_ID, Head
 
 cdef enum:
     MAX_INTERIMS = 16           # responses with status 1xx before the final one
-    MAX_FULL = 64               # endpoints at their limit passed over in one pick
     HEAD_USUAL_BYTES = 2048     # room for the request head as it goes upstream
     HEAD_KEPT_BYTES = 4096      # an exchange keeps a head buffer up to this size
     HEAD_MOST_BYTES = 131072    # the largest head read, with our fields and rules
     REPLY_BYTES = 1024
-
-cdef const char *HEX = "0123456789abcdef"
-
 
 # --- beginning -------------------------------------------------------------
 
@@ -241,7 +238,15 @@ cdef void request_head(Worker *w, Downstream *d) noexcept nogil:
     budget_note_request(
         &w.budgets[x.group], w.upstream_plans[x.group].retry_budget_percent
     )
-    dispatch(w, x, NO_ENDPOINT)
+    # A client that waits for 100 Continue waits for the endpoint to say it.
+    if (
+        h.has_body
+        and w.upstream_plans[x.group].buffer_request_bytes
+        and h.field_of[<int>H_EXPECT] < 0
+    ):
+        x.step = STEP_GATHER
+    else:
+        dispatch(w, x, NO_ENDPOINT)
 
 
 cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
@@ -250,7 +255,7 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     cdef RequestFacts facts
     cdef char id[33]
     cdef ssize_t n
-    new_request_id(w, id)
+    random_id(&w.random, id)
     facts.peer = d.peer
     facts.peer_len = d.peer_len
     facts.peer_is_v6 = d.peer_is_v6
@@ -282,18 +287,6 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
         else:
             record_id(x, id, 32)
     return FAULT_NONE
-
-
-cdef void new_request_id(Worker *w, char *out) noexcept nogil:
-    """128 random bits as 32 hex digits, NUL-terminated."""
-    cdef uint64_t bits = 0
-    cdef int i
-    for i in range(32):
-        if i & 15 == 0:
-            bits = random_next(&w.random)
-        out[i] = HEX[bits & 15]
-        bits >>= 4
-    out[32] = 0
 
 
 # --- picking an endpoint ---------------------------------------------------
@@ -341,82 +334,6 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
         if not may_retry(w, x, FAULT_CONNECT):
             abandon(w, x, FAULT_CONNECT)
             return
-
-
-cdef int choose(Worker *w, Exchange *x, bint *full) noexcept nogil:
-    """The balancer's choice among endpoints that have a connection to give.
-
-    full  set when there would be one, but for max_connections
-    """
-    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
-    cdef int avoid[MAX_TRIES + MAX_FULL]
-    cdef Choice choice
-    cdef int endpoint
-    cdef int i
-    full[0] = False
-    for i in range(x.n_tried):
-        avoid[i] = x.tried[i]
-    choice.key = x.key
-    choice.draw = random_next(&w.random)
-    choice.now_ms = w.now_ms
-    choice.tried = avoid
-    choice.n_tried = x.n_tried
-    if x.n_tried >= MAX_TRIES:
-        return NO_ENDPOINT
-    while True:
-        endpoint = pick(&w.groups[x.group], w.shared, &choice)
-        if endpoint == NO_ENDPOINT:
-            return NO_ENDPOINT
-        if (
-            plan.max_connections == 0
-            or w.pools[endpoint].open < plan.max_connections
-            or w.pools[endpoint].idle > 0
-        ):
-            return endpoint
-        full[0] = True
-        if choice.n_tried == x.n_tried + MAX_FULL:
-            return NO_ENDPOINT
-        avoid[choice.n_tried] = endpoint
-        choice.n_tried += 1
-
-
-cdef void release_lease(Worker *w, Exchange *x, bint failed) noexcept nogil:
-    """Settle the lease, and note how the endpoint did."""
-    cdef EndpointSlot *slot
-    cdef const UpstreamPlan *plan
-    cdef int failures
-    if x.endpoint < 0:
-        return
-    slot = &w.shared.endpoints[x.endpoint]
-    plan = &w.upstream_plans[x.group]
-    settle(w.shared, w.slot, x.endpoint, failed)
-    x.endpoint = -1
-    if not failed:
-        return
-    failures = fg_load32(&slot.consecutive_failures) + 1
-    if plan.eject_failures and failures >= plan.eject_failures:
-        fg_store(&slot.skip_until_ms, w.now_ms + plan.eject_for_ms)
-        failures = 0
-    fg_store32(&slot.consecutive_failures, failures)
-
-
-cdef bint may_retry(Worker *w, Exchange *x, int fault) noexcept nogil:
-    """Another endpoint may be asked: the table above, and the budget."""
-    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
-    cdef bint unsent = fault == FAULT_CONNECT or fault == FAULT_CONNECT_TIMEOUT
-    if x.response_started or x.client is NULL or x.retries >= plan.retries:
-        return False
-    if not unsent and (
-        fault != FAULT_UPSTREAM_RESET or not x.idempotent or x.body_sent
-        or x.wants_tunnel
-    ):
-        return False
-    if not budget_take(&w.budgets[x.group], plan.retry_budget_percent, w.now_ms):
-        return False
-    x.fault = fault
-    x.retries += 1
-    fg_bump(&w.row.retries, 1)
-    return True
 
 
 # --- waiting for a connection ----------------------------------------------
@@ -486,10 +403,19 @@ cdef void exchange_timer(Worker *w, Exchange *x) noexcept nogil:
 # --- the request goes upstream ---------------------------------------------
 
 cdef void forward(Worker *w, Exchange *x) noexcept nogil:
+    """Send the head, and what STEP_GATHER has of the body."""
+    cdef Bytes held
     x.step = STEP_FORWARD
     x.fault = FAULT_NONE    # of an earlier try
     x.forwarded_us = w.now_us
     x.upstream_ops.head(w, x, NULL)
+    if bytes_len(&x.body):
+        held = bytes_take(&x.body)
+        x.body_sent = 1
+        x.upstream_ops.body(w, x, held.data + held.at, bytes_len(&held))
+        bytes_drop(&held)
+    if x.request_done:
+        x.upstream_ops.end(w, x)
 
 
 cdef void upstream_ready(Worker *w, Exchange *x) noexcept nogil:
@@ -508,13 +434,27 @@ cdef void request_body(Worker *w, Exchange *x, char *data, size_t n) noexcept no
     ):
         abandon(w, x, FAULT_BODY_TOO_LARGE)
         return
+    if x.step == STEP_GATHER:
+        gather(w, x, data, n)
+        return
     x.body_sent = 1
     x.upstream_ops.body(w, x, data, n)
 
 
+cdef void gather(Worker *w, Exchange *x, const char *data, size_t n) noexcept nogil:
+    """Keep what of the body came; at buffer_request the rest has to stream."""
+    if not bytes_append(&x.body, data, n):
+        abandon(w, x, FAULT_INTERNAL)
+    elif bytes_len(&x.body) >= w.upstream_plans[x.group].buffer_request_bytes:
+        dispatch(w, x, NO_ENDPOINT)
+
+
 cdef void request_end(Worker *w, Exchange *x) noexcept nogil:
     x.request_done = 1
-    if x.upstream is not NULL:
+    if x.step == STEP_GATHER:
+        dispatch(w, x, NO_ENDPOINT)
+        return
+    if x.upstream is not NULL and x.step != STEP_CONNECT:
         x.upstream_ops.end(w, x)
     if x.step == STEP_TUNNEL:
         end_tunnel(w, x)
@@ -770,6 +710,7 @@ cdef void finish(Worker *w, Exchange *x) noexcept nogil:
     record_end(w, x)
     timer_cancel(&w.wheel, &x.timer)
     bytes_drop(&x.stash.bytes)
+    bytes_drop(&x.body)
     if x.head.size > HEAD_KEPT_BYTES:
         bytes_drop(&x.head)
     x.client = NULL

@@ -22,3 +22,4 @@ cdef void budget_note_request(RetryBudget *b, int percent) noexcept nogil
 cdef bint budget_take(RetryBudget *b, int percent, int64_t now_ms) noexcept nogil
 cdef int random_seed(Random *r) except -1
 cdef uint64_t random_next(Random *r) noexcept nogil
+cdef void random_id(Random *r, char *out) noexcept nogil

@@ -149,3 +149,18 @@ cdef uint64_t random_next(Random *r) noexcept nogil:
     r.s[2] ^= t
     r.s[3] = rotated(r.s[3], 45)
     return result
+
+
+cdef const char *HEX = "0123456789abcdef"
+
+
+cdef void random_id(Random *r, char *out) noexcept nogil:
+    """128 random bits as 32 hex digits, NUL-terminated: 33 bytes."""
+    cdef uint64_t bits = 0
+    cdef int i
+    for i in range(32):
+        if i & 15 == 0:
+            bits = random_next(r)
+        out[i] = HEX[bits & 15]
+        bits >>= 4
+    out[32] = 0

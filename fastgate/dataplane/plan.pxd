@@ -47,6 +47,7 @@ cdef struct UpstreamPlan:
     int retries
     int retry_budget_percent
     int pool_size
+    uint32_t buffer_request_bytes   # of a body, read before an endpoint is picked
     int max_connections         # per endpoint and worker; 0: no limit
     int queue_size
 

@@ -250,6 +250,7 @@ cdef class Plan:
         u.retries = row["retries"]
         u.retry_budget_percent = row["retry_budget"]
         u.pool_size = row["upstream_pool"]
+        u.buffer_request_bytes = row["buffer_request"]
         u.max_connections = row["upstream_max"]
         u.queue_size = row["queue"]
         u.n_endpoints = len(row["endpoints"])

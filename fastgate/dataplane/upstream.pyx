@@ -482,7 +482,7 @@ cdef void head_complete(Worker *w, Upstream *u) noexcept nogil:
 
 cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogil:
     """The request head was written when the exchange began, to be sent again."""
-    if x.request_done:
+    if x.request_done and bytes_len(&x.body) == 0:
         conn_send(w, &x.upstream.conn, x.head.data, bytes_len(&x.head))
     else:
         # What of the body is here already leaves in the same segment.

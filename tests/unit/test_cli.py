@@ -120,7 +120,7 @@ def test_the_knobs_of_help_are_the_known_ones() -> None:
         *("--body-timeout", "--min-rate", "--send-timeout", "--max-header"),
         *("--max-headers", "--max-target", "--max-body", "--buffer-response"),
         *("--connect-timeout", "--upstream-timeout", "--between-timeout"),
-        *("--half-close", "--tunnel-timeout"),
+        *("--half-close", "--tunnel-timeout", "--buffer-request"),
         *("--deadline", "--retries", "--retry-budget", "--upstream-pool"),
         *("--upstream-idle", "--upstream-max", "--queue", "--queue-timeout", "--eject"),
         *("--access-log", "--access-log-format", "--access-log-buffer"),

@@ -74,6 +74,7 @@ UPSTREAMS: list[dict[str, Any]] = [
     {"upstream_timeout": "10ms", "between_timeout": "10ms", "tunnel_timeout": "10ms"},
     {"upstream_pool": 1, "upstream_idle": "5ms", "eject": "off"},
     {"balance": "least-connections", "retries": 3, "eject": "1/5ms"},
+    {"buffer_request": "2k", "upstream_max": 1, "retries": 2},
 ]
 
 

@@ -1,0 +1,10 @@
+"""One attempt at an endpoint: choosing it, judging it, and whether another follows.
+
+Runs in: worker.
+"""
+
+from fastgate.dataplane.conn cimport Exchange, Worker
+
+cdef int choose(Worker *w, Exchange *x, bint *full) noexcept nogil
+cdef void release_lease(Worker *w, Exchange *x, bint failed) noexcept nogil
+cdef bint may_retry(Worker *w, Exchange *x, int fault) noexcept nogil
