@@ -31,6 +31,7 @@ LADDER = [
     "fastgate.dataplane.accesslog",
     "fastgate.dataplane.plan",
     "fastgate.dataplane.conn",
+    "fastgate.dataplane.idle",
     "fastgate.dataplane.pool",
     "fastgate.dataplane.upstream",
     "fastgate.dataplane.downstream",

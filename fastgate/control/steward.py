@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 TOTALS = (
     "accepted",
     "refused",
+    "retired",
     "requests",
     "bytes_in",
     "bytes_out",

@@ -86,6 +86,9 @@ cdef struct Downstream:
     uint8_t peer_len
     uint8_t peer_is_v6
     uint8_t peer_trusted
+    uint8_t is_idle             # stands in the list of idle.pxd
+    Downstream *idle_next
+    Downstream *idle_prev
     int32_t listener            # index into the plan
     int64_t requests            # begun on this connection
     int64_t read_deadline_ms    # idle, head, body or linger; 0: none
@@ -242,6 +245,8 @@ cdef struct Worker:
     Slab downstreams
     Slab upstreams
     Slab exchanges
+    Downstream *idle_first      # clients between requests, idle longest first
+    Downstream *idle_last
     Pool *pools                 # [n_endpoints]
     Group *groups               # [n_upstreams]
     RetryBudget *budgets        # [n_upstreams]

@@ -13,6 +13,7 @@ cdef Downstream *downstream_open(
     Worker *w, int fd, int listener, const sockaddr_storage *peer
 ) noexcept nogil
 cdef void downstream_close(Worker *w, Downstream *d, bint reset) noexcept nogil
+cdef bint downstream_retire(Worker *w) noexcept nogil
 cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil
 cdef void downstream_tunnel(Worker *w, Downstream *d) noexcept nogil
 cdef void downstream_rearm(Worker *w, Downstream *d) noexcept nogil

@@ -57,6 +57,7 @@ from fastgate.dataplane.faults cimport (
     FAULT_PARTIAL,
     FAULT_SEND_TIMEOUT,
 )
+from fastgate.dataplane.idle cimport idle_add, idle_longest, idle_remove
 from fastgate.dataplane.limits cimport is_trusted
 from fastgate.dataplane.memory cimport (
     Bytes,
@@ -116,6 +117,7 @@ cdef Downstream *downstream_open(
         return NULL
     d.exchange = NULL
     d.phase = PHASE_IDLE
+    d.is_idle = 0
     d.close_after = 0
     d.listener = listener
     d.requests = 0
@@ -125,6 +127,7 @@ cdef Downstream *downstream_open(
     # A client that says nothing has as long as one that is slow to say it.
     d.read_deadline_ms = w.now_ms + w.gateway.header_timeout_ms
     timer_set(&w.wheel, &d.conn.timer, d.read_deadline_ms)
+    idle_add(w, d)
     return d
 
 
@@ -177,9 +180,23 @@ cdef void downstream_close(Worker *w, Downstream *d, bint reset) noexcept nogil:
     if d.exchange is not NULL:
         d.exchange.client = NULL
         d.exchange = NULL
+    idle_remove(w, d)
     conn_close(w, &d.conn, reset)
     fg_bump32(&w.row.connections, -1)
     slab_give(&w.downstreams, d)
+
+
+cdef bint downstream_retire(Worker *w) noexcept nogil:
+    """Close the client that has been idle longest, for a newcomer's sake.
+
+    False: there is none.
+    """
+    cdef Downstream *d = idle_longest(w)
+    if d is NULL:
+        return False
+    downstream_close(w, d, False)
+    fg_bump(&w.row.retired, 1)
+    return True
 
 
 cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
@@ -205,6 +222,7 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
         DRAIN_GRACE_MS if w.draining else w.gateway.keepalive_ms
     )
     timer_set(&w.wheel, &c.timer, d.read_deadline_ms)
+    idle_add(w, d)
     if unread:
         conn_queue(w, c)
 
@@ -430,6 +448,7 @@ cdef bint linger(Worker *w, Downstream *d) noexcept nogil:
 
 cdef void refuse(Worker *w, Downstream *d, int fault) noexcept nogil:
     """What came is no request: busy with saying so until the client has taken it."""
+    idle_remove(w, d)
     d.phase = PHASE_BUSY
     d.read_deadline_ms = 0
     timer_idle(&d.conn.timer)
@@ -556,6 +575,7 @@ cdef void keep_partial(
     d.conn.fed = <uint32_t>n
     if d.phase != PHASE_HEAD:
         # The whole head must come within this; bytes do not prolong it.
+        idle_remove(w, d)
         d.phase = PHASE_HEAD
         if d.requests or d.read_deadline_ms == 0:
             d.read_deadline_ms = w.now_ms + w.gateway.header_timeout_ms
@@ -566,6 +586,7 @@ cdef void head_complete(Worker *w, Downstream *d) noexcept nogil:
     """w.request is a whole head: an exchange begins."""
     cdef Conn *c = &d.conn
     cdef uint32_t generation = c.item.generation
+    idle_remove(w, d)
     d.phase = PHASE_BUSY
     d.requests += 1
     d.read_deadline_ms = 0

@@ -40,6 +40,7 @@ from fastgate.dataplane.downstream cimport (
     downstream_drain,
     downstream_event,
     downstream_open,
+    downstream_retire,
     downstream_run,
     downstream_timer,
 )
@@ -76,6 +77,7 @@ from fastgate.dataplane.system cimport (
     EAGAIN,
     ECONNABORTED,
     EINTR,
+    EMFILE,
     EPOLL_CLOEXEC,
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
@@ -467,6 +469,9 @@ cdef class Engine:
             if fd < 0:
                 if errno == EINTR or errno == ECONNABORTED:
                     continue
+                if errno == EMFILE and left > 0 and downstream_retire(w):
+                    left -= 1
+                    continue
                 if errno != EAGAIN:
                     # Out of descriptors or memory. A listener that stays readable
                     # would make the loop spin: look away for a moment.
@@ -475,7 +480,10 @@ cdef class Engine:
                 return
             left -= 1
             fg_bump(&w.row.accepted, 1)
-            if <int>w.downstreams.live >= w.gateway.max_connections:
+            if (
+                <int>w.downstreams.live >= w.gateway.max_connections
+                and not downstream_retire(w)
+            ):
                 turn_away(w, fd)
             else:
                 downstream_open(w, fd, listening.listener, &peer)

@@ -319,6 +319,7 @@ cdef class Region:
             "upstream_connections": fg_load32(&row.upstream_connections),
             "accepted": fg_load(&row.accepted),
             "refused": fg_load(&row.refused),
+            "retired": fg_load(&row.retired),
             "requests": fg_load(&row.requests),
             "bytes_in": fg_load(&row.bytes_in),
             "bytes_out": fg_load(&row.bytes_out),
