@@ -14,7 +14,7 @@ ROOT=$PWD
 VENV=$ROOT/.venv
 PY=$VENV/bin/python
 LOG=$ROOT/build/ci.log
-SUPPORTED='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+SUPPORTED='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 unset PYTHONHOME PYTHONPATH || true
 
@@ -51,7 +51,7 @@ sys.exit(not os.path.exists(os.path.join(include, "Python.h")))'
 # proves nothing (version managers leave shims), so each candidate is run.
 fg_find_python() {
     local candidate names first=
-    names="python3.11 python3.12 python3.13 python3 /usr/bin/python3"
+    names="python3.11 python3.12 python3.13 python3.14 python3 /usr/bin/python3"
     for candidate in ${FASTGATE_PYTHON:-$names}; do
         "$candidate" -c "$SUPPORTED" >/dev/null 2>&1 || continue
         if "$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1 &&
@@ -76,7 +76,7 @@ fg_need_machine() {
     python=$(fg_find_python)
     if [ -z "$python" ]; then
         if [ -n "${FASTGATE_PYTHON:-}" ]; then
-            fg_die 3 "FASTGATE_PYTHON=$FASTGATE_PYTHON is not a Python 3.11 to 3.13"
+            fg_die 3 "FASTGATE_PYTHON=$FASTGATE_PYTHON is not a Python 3.11 to 3.14"
         fi
         missing+=(python3 python3-venv python3-dev)
     else
@@ -102,7 +102,7 @@ fg_need_machine() {
     fg_quietly "apt-get install ${missing[*]}" \
         apt-get install -y --no-install-recommends "${missing[@]}"
     [ -n "$(fg_find_python)" ] ||
-        fg_die 3 "no Python 3.11 to 3.13 found; set FASTGATE_PYTHON=/path/to/python"
+        fg_die 3 "no Python 3.11 to 3.14 found; set FASTGATE_PYTHON=/path/to/python"
 }
 
 fg_make_venv() {
@@ -162,14 +162,14 @@ fg_flags_stamp() {
 }
 
 # What decides the compiled result: the flags, the sources, the settings, and that
-# each built module is still there.
+# each built module of the FOLDER is still there. Test modules see every .pxd.
 fg_build_stamp() {
     {
         fg_flags_stamp
-        find fastgate tests/native -name '*.p[xy][xd]' -print0 | sort -z |
+        find fastgate "$1" -name '*.p[xy][xd]' -print0 | sort -z |
             xargs -0r sha256sum
         sha256sum pyproject.toml
-        find fastgate tests/native -name '*.so' | sort
+        find "$1" -name '*.so' | sort
     } | sha256sum
 }
 
@@ -186,16 +186,27 @@ fg_keep_hints() {
         sort -u >>"$kept" || true
 }
 
-fg_build() {
-    local stamp=build/stamp flags=build/flags kept=build/hints settings force=()
+# Compile one FOLDER, unless its stamp says that nothing changed:
+#   fg_build_folder FOLDER NAME COMMAND...
+# NAME names its stamps in build/; COMMAND is given --force when the flags changed.
+fg_build_folder() {
+    local folder=$1 stamp=build/stamp-$2 flags=build/flags-$2 force=()
+    shift 2
+    [ "$(cat "$stamp" 2>/dev/null)" != "$(fg_build_stamp "$folder")" ] || return 0
     mkdir -p build
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(fg_build_stamp)" ]; then
-        return 0
-    fi
     if [ "$(cat "$flags" 2>/dev/null)" != "$(fg_flags_stamp)" ]; then
         force=(--force)
         export CYTHON_FORCE_REGEN=1
     fi
+    "$@" ${force[@]+"${force[@]}"}
+    unset CYTHON_FORCE_REGEN
+    fg_keep_hints build/hints
+    fg_flags_stamp >"$flags"
+    fg_build_stamp "$folder" >"$stamp"
+}
+
+fg_compile_program() {
+    local settings
     settings=$(sha256sum pyproject.toml)
     # pip compiles everything each time; it is needed only for what it installs.
     if [ "$PWD" = "$ROOT" ] && { [ ! -x "$VENV/bin/fastgate" ] ||
@@ -204,25 +215,26 @@ fg_build() {
             --no-build-isolation --no-deps -e .
         printf '%s\n' "$settings" >"$VENV/.fastgate-settings"
     else
-        fg_quietly "compiling fastgate" \
-            "$PY" setup.py build_ext --inplace ${force[@]+"${force[@]}"}
+        fg_quietly "compiling fastgate" "$PY" setup.py build_ext --inplace "$@"
     fi
-    fg_keep_hints "$kept"
-    if [ -n "$(find tests/native -name '*.pyx' 2>/dev/null)" ]; then
-        fg_quietly "compiling the test modules" \
-            "$PY" tests/native/setup.py build_ext ${force[@]+"${force[@]}"}
-        fg_keep_hints "$kept"
-    fi
-    unset CYTHON_FORCE_REGEN
-    fg_flags_stamp >"$flags"
-    fg_build_stamp >"$stamp"
+}
+
+fg_compile_tests() {
+    fg_quietly "compiling the test modules" \
+        "$PY" tests/native/setup.py build_ext "$@"
+}
+
+# fg_build run|test: the program; for tests also the modules that only they import.
+fg_build() {
+    fg_build_folder fastgate program fg_compile_program
+    [ "$1" = run ] || fg_build_folder tests/native tests fg_compile_tests
 }
 
 fg_setup() {
     fg_need_machine
     fg_make_venv
     fg_install_requirements "$1"
-    fg_build
+    fg_build "$1"
 }
 
 # A second build of the same sources in build/NAME, beside the normal one: the
@@ -243,5 +255,5 @@ fg_build_tree() {
     mv "$tree.files" "$tree.before"
     cd "$tree"
     export PYTHONPATH=$tree
-    fg_build
+    fg_build test
 }

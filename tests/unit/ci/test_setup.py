@@ -46,7 +46,7 @@ def command(commands: Path, name: str, body: str) -> None:
 
 def python(commands: Path, *, version: str = "3.11", has: str = "venv headers") -> None:
     """Put a python3 that answers the questions of lib.sh as told."""
-    supported = "0" if version in {"3.11", "3.12", "3.13"} else "1"
+    supported = "0" if version in {"3.11", "3.12", "3.13", "3.14"} else "1"
     command(
         commands,
         "python3",
@@ -135,12 +135,12 @@ def test_a_step_that_fails_shows_what_it_printed_and_stops(
 
 
 def test_an_interpreter_too_old_or_too_new_is_refused(machine: Path) -> None:
-    python(machine, version="3.14")
+    python(machine, version="3.15")
 
     done = shell(machine, "fg_need_machine")
 
     assert done.returncode == 3
-    assert "FASTGATE_PYTHON=python3 is not a Python 3.11 to 3.13" in done.stderr
+    assert "FASTGATE_PYTHON=python3 is not a Python 3.11 to 3.14" in done.stderr
 
 
 def test_a_name_on_path_that_does_not_run_is_passed_over(machine: Path) -> None:
@@ -165,8 +165,8 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
-def stamp(checkout: Path, **more: str) -> str:
-    script = f"PY={sys.executable}; cd {checkout}; fg_build_stamp"
+def stamp(checkout: Path, folder: str = "fastgate", **more: str) -> str:
+    script = f"PY={sys.executable}; cd {checkout}; fg_build_stamp {folder}"
     # ci/test --debug and --asan run this file with a flag set.
     clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTGATE_")}
     done = subprocess.run(
@@ -198,6 +198,45 @@ def test_a_changed_source_setting_or_product_is_built_anew(
     (checkout / path).write_text("x = 2\n")
 
     assert stamp(checkout) != before
+
+
+def test_the_program_is_not_built_anew_for_a_module_of_the_tests(
+    checkout: Path,
+) -> None:
+    before = stamp(checkout), stamp(checkout, "tests/native")
+    (checkout / "tests/native/a.pyx").write_text("x = 1\n")
+    after = stamp(checkout), stamp(checkout, "tests/native")
+
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+def test_a_module_of_the_tests_is_built_anew_for_a_struct_of_the_program(
+    checkout: Path,
+) -> None:
+    before = stamp(checkout, "tests/native")
+    (checkout / "fastgate/a.pxd").write_text("cdef int x\n")
+
+    assert stamp(checkout, "tests/native") != before
+
+
+@pytest.mark.parametrize("verb", ["run", "test"])
+def test_only_tests_need_the_modules_of_the_tests(checkout: Path, verb: str) -> None:
+    script = f"""
+        PY={sys.executable}; ROOT={checkout}; cd {checkout}
+        fg_compile_program() {{ echo program; }}
+        fg_compile_tests() {{ echo tests; }}
+        fg_keep_hints() {{ :; }}
+        fg_build {verb}; fg_build {verb}"""
+    done = subprocess.run(
+        ["bash", "-c", f"source {LIB}; {script}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    built = {"run": ["program"], "test": ["program", "tests"]}
+    assert done.stdout.split() == built[verb]
 
 
 @pytest.mark.parametrize("flag", ["FASTGATE_DEBUG", "FASTGATE_SANITIZE"])
