@@ -50,21 +50,23 @@ extensions = [
     for source in SOURCES
 ]
 
-setup(
-    name="fastgate-native-tests",
-    packages=[],
-    py_modules=[],
-    ext_modules=cythonize(
-        extensions,
-        compiler_directives=house["DIRECTIVES"],
-        include_path=[str(ROOT)],
-        build_dir=str(BUILD / "c"),
-        # None leaves it to cythonize, and to CYTHON_FORCE_REGEN.
-        force=is_stale() or None,
-        nthreads=house["CORES"],
-    ),
-    options={
-        "build": {"build_base": str(BUILD)},
-        "build_ext": {"inplace": True, "parallel": house["CORES"]},
-    },
-)
+# From Python 3.14 on, the processes that cythonize starts import this file.
+if __name__ == "__main__":
+    setup(
+        name="fastgate-native-tests",
+        packages=[],
+        py_modules=[],
+        ext_modules=cythonize(
+            extensions,
+            compiler_directives=house["DIRECTIVES"],
+            include_path=[str(ROOT)],
+            build_dir=str(BUILD / "c"),
+            # None leaves it to cythonize, and to CYTHON_FORCE_REGEN.
+            force=is_stale() or None,
+            nthreads=house["CORES"],
+        ),
+        options={
+            "build": {"build_base": str(BUILD)},
+            "build_ext": {"inplace": True, "parallel": house["CORES"]},
+        },
+    )
