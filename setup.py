@@ -75,6 +75,8 @@ def taken(flags: list[str]) -> list[str]:
 
 
 COMPILE = ["-g", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type"]
+# As on x86-64: elsewhere a plain char has no sign, and `c < 0` finds no byte above 7F.
+COMPILE += ["-fsigned-char"]
 LINK = ["-Wl,-z,relro,-z,now"]
 if SANITIZE:
     COMPILE += ["-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
