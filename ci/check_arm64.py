@@ -36,6 +36,7 @@ def check(compiler: str, options: list[str], source: Path) -> str:
 
 
 def main(arguments: list[str]) -> int:
+    """Check every file; gives the exit code."""
     compiler = arguments[0] if arguments else "aarch64-linux-gnu-gcc"
     if shutil.which(compiler) is None:
         print(f"arm64: not checked, {compiler} is not installed")

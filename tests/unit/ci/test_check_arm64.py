@@ -1,4 +1,4 @@
-"""The check for arm64: what it asks of the compiler, and what it makes of the answer."""
+"""The check for arm64: what it asks of the compiler, and what it says of that."""
 
 import subprocess
 import sys
