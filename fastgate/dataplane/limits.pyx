@@ -14,7 +14,10 @@ RetryBudget.
 import os
 
 from libc.errno cimport EINTR, errno
+from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp, memcpy, memset
+
+from fastgate.dataplane.words cimport put_hex8
 
 cdef extern from "<arpa/inet.h>" nogil:
     int AF_INET
@@ -151,16 +154,12 @@ cdef uint64_t random_next(Random *r) noexcept nogil:
     return result
 
 
-cdef const char *HEX = "0123456789abcdef"
-
-
 cdef void random_id(Random *r, char *out) noexcept nogil:
     """128 random bits as 32 hex digits, NUL-terminated: 33 bytes."""
-    cdef uint64_t bits = 0
-    cdef int i
-    for i in range(32):
-        if i & 15 == 0:
-            bits = random_next(r)
-        out[i] = HEX[bits & 15]
-        bits >>= 4
+    cdef uint64_t bits = random_next(r)
+    put_hex8(out, <uint32_t>bits)
+    put_hex8(out + 8, <uint32_t>(bits >> 32))
+    bits = random_next(r)
+    put_hex8(out + 16, <uint32_t>bits)
+    put_hex8(out + 24, <uint32_t>(bits >> 32))
     out[32] = 0

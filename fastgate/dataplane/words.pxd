@@ -65,3 +65,19 @@ cdef inline char *put_decimal(char *out, uint64_t number) noexcept nogil:
             break
     memcpy(out, digits + n, 20 - n)
     return out + (20 - n)
+
+
+cdef inline void put_hex8(char *out, uint32_t bits) noexcept nogil:
+    """Write 32 bits as 8 hex digits, the lowest four first; all at once.
+
+    The nibbles are spread over the bytes of one word, then each is made a digit: `0`
+    is added to it, and from ten on what lies between `9` and `a`.
+    """
+    cdef uint64_t word = bits
+    cdef uint64_t is_letter
+    word = (word | word << 16) & 0x0000ffff0000ffffU
+    word = (word | word << 8) & 0x00ff00ff00ff00ffU
+    word = (word | word << 4) & 0x0f0f0f0f0f0f0f0fU
+    is_letter = (word + 0x0606060606060606U) >> 4 & 0x0101010101010101U
+    word += 0x3030303030303030U + is_letter * 0x27
+    memcpy(out, &word, 8)

@@ -243,6 +243,12 @@ cdef class Random:
     def next(self):
         return limits.random_next(&self.random)
 
+    def id(self):
+        """The text, and the byte behind it, which random_id ends with a NUL."""
+        cdef char out[33]
+        limits.random_id(&self.random, out)
+        return out[:32], out[32]
+
 
 # --- time, in nanoseconds a turn
 

@@ -223,6 +223,15 @@ def test_the_generator_gives_the_published_sequence():
     ]
 
 
+def test_an_id_is_the_next_128_bits_in_hex_the_lowest_digit_first():
+    for seed in range(100):
+        state = [seed + 1, 2**63 + seed, 3, 4]
+        drawn = probe.Random(state)
+        written = f"{drawn.next():016x}"[::-1] + f"{drawn.next():016x}"[::-1]
+
+        assert probe.Random(state).id() == (written.encode(), 0)
+
+
 def test_two_generators_seeded_by_the_kernel_differ():
     streams = {tuple(g.next() for _ in range(4)) for g in map(make, range(64))}
 
