@@ -1,12 +1,15 @@
 """The one door to compiled code.
 
-Runs in: every process (Region, Plan), worker (Engine).
+Runs in: every process (Region, Plan, LIMITS), worker (Engine).
 """
 
 from collections.abc import Sequence
 from typing import Any, final
 
-__all__ = ["Engine", "Plan", "Region", "native_versions"]
+__all__ = ["LIMITS", "Engine", "Plan", "Region", "native_versions"]
+
+LIMITS: dict[str, int]
+"""What compiled code has room for, by the names of config/bounds.py."""
 
 def native_versions() -> dict[str, str]:
     """Say what is bound: `llhttp` (size of its structs), `httptools` (version)."""

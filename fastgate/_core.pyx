@@ -1,13 +1,38 @@
 """The one door to compiled code: what Python may use of the data plane.
 
-Runs in: every process (Region, Plan), worker (Engine). Balancing, the shared
+Runs in: every process (Region, Plan, LIMITS), worker (Engine). Balancing, the shared
 counters behind least connections and the loop of a worker live in the rooms of
 `dataplane`; nothing outside them imports a compiled module but this one.
 """
+
+from fastgate.dataplane.accesslog cimport MIN_LOG_BYTES
+from fastgate.dataplane.conn cimport (
+    MAX_TRIES, REQUEST_HEAD_BYTES, RESPONSE_HEAD_BYTES,
+)
+from fastgate.dataplane.plan cimport MAX_UNIX_PATH_BYTES
+from fastgate.dataplane.rewrite cimport MAX_RULES
+from fastgate.dataplane.slots cimport MAX_ENDPOINTS, MAX_WEIGHT, MAX_WORKERS
+from fastgate.dataplane.wire cimport MAX_FIELDS, MAX_HEAD_BYTES
 
 from fastgate.dataplane.engine import Engine
 from fastgate.dataplane.native import native_versions
 from fastgate.dataplane.plan import Plan
 from fastgate.dataplane.slots import Region
 
-__all__ = ["Engine", "Plan", "Region", "native_versions"]
+# What compiled code has room for, by the names of config/bounds.py, which a
+# configuration is held to: a test compares the two.
+LIMITS = {
+    "WORKERS": MAX_WORKERS,
+    "ENDPOINTS": MAX_ENDPOINTS,
+    "WEIGHT": MAX_WEIGHT,
+    "TRIES": MAX_TRIES,
+    "HEAD_BYTES": MAX_HEAD_BYTES,
+    "HEAD_FIELDS": MAX_FIELDS,
+    "HEADER_RULES": MAX_RULES,
+    "REQUEST_HEAD_BYTES": REQUEST_HEAD_BYTES,
+    "RESPONSE_HEAD_BYTES": RESPONSE_HEAD_BYTES,
+    "LEAST_LOG_BUFFER_BYTES": MIN_LOG_BYTES,
+    "UNIX_PATH_BYTES": MAX_UNIX_PATH_BYTES,
+}
+
+__all__ = ["LIMITS", "Engine", "Plan", "Region", "native_versions"]

@@ -17,7 +17,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastgate import __version__
-from fastgate.errors import ConfigError, FastgateError, UsageError, printable
+from fastgate.errors import (
+    ConfigError,
+    FastgateError,
+    MachineError,
+    UsageError,
+    printable,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -61,6 +67,11 @@ def _load(found: "argparse.Namespace") -> "Loaded":
     return loaded
 
 
+def _look_at_machine(loaded: "Loaded") -> None:
+    """Refuse what could not be started here: `run` and `check` alike."""
+    importlib.import_module("fastgate.control.preflight").check_machine(loaded)
+
+
 def _print_config(loaded: "Loaded") -> int:
     from fastgate.config.dump import render
 
@@ -76,22 +87,31 @@ def _run(arguments: Sequence[str]) -> int:
     loaded = _load(found)
     if found.print_config:
         return _print_config(loaded)
+    _look_at_machine(loaded)
     master = importlib.import_module("fastgate.control.master")
     return int(master.run(loaded.config))
 
 
 def _check(arguments: Sequence[str]) -> int:
     from fastgate.config.flags import settings_parser
+    from fastgate.config.units import show
 
     summary = "Test a configuration. Binds no address and changes nothing."
     parser = settings_parser("check", summary)
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the same as -c FILE")
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="print nothing when it is good"
     )
     found = parser.read(arguments)
+    if found.file is not None:
+        named = any(one.startswith(("-c", "--config")) for one in arguments)
+        if named and found.file != found.config:
+            raise UsageError(f"two files: {show(found.config)} and {show(found.file)}")
+        found.config = found.file
     loaded = _load(found)
     if found.print_config:
         return _print_config(loaded)
+    _look_at_machine(loaded)
     if not found.quiet:
         subject = printable(loaded.subject)
         print(f"fastgate: configuration {subject} test is successful")
@@ -229,7 +249,7 @@ def _report_config(error: ConfigError) -> int:
     _complain(str(error))
     if error.subject:
         _complain(f"configuration {printable(error.subject)} test failed")
-    is_usage = all(
+    is_usage = not isinstance(error, MachineError) and all(
         problem.file.startswith("--") or problem.file == "command line"
         for problem in error.problems
     )

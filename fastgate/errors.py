@@ -37,6 +37,11 @@ class Problem(NamedTuple):
         return printable(f"{where}: {self.message}{hint}")
 
 
+def file_order(problem: Problem) -> tuple[bool, int, int, str]:
+    """Sort what a file says by its lines, and all else behind it."""
+    return not problem.line, problem.line, problem.column, str(problem)
+
+
 class FastgateError(Exception):
     """Base of every error that ends a command; `exit_code` is the process's."""
 
@@ -55,6 +60,12 @@ class ConfigError(FastgateError):
         self.problems = tuple(problems)
         self.subject = subject
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class MachineError(ConfigError):
+    """The configuration is good, but this machine will not let it run."""
+
+    exit_code = 3
 
 
 class UsageError(FastgateError):

@@ -10,10 +10,9 @@ import ipaddress
 import re
 from typing import NamedTuple
 
+from fastgate.config.bounds import UNIX_PATH_BYTES
 from fastgate.config.units import BadValueError, show
 
-# sockaddr_un holds 108 bytes with its terminating zero.
-_LONGEST_UNIX_PATH_BYTES = 107
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
@@ -61,9 +60,9 @@ def _parse_unix(text: str) -> Address:
     path = text.removeprefix("unix:")
     if not path.startswith("/") or "\0" in path or path.endswith("/"):
         raise BadValueError(f"{show(text)} is not a socket: write unix:/absolute/path")
-    if len(path.encode()) > _LONGEST_UNIX_PATH_BYTES:
+    if len(path.encode()) > UNIX_PATH_BYTES:
         raise BadValueError(
-            f"{show(text)} is longer than {_LONGEST_UNIX_PATH_BYTES} bytes,"
+            f"{show(text)} is longer than {UNIX_PATH_BYTES} bytes,"
             " the most a Unix socket's path can have"
         )
     return Address("", 0, path)

@@ -7,8 +7,10 @@ through `fault`, which carries a suggestion to whoever reports it.
 """
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from fastgate.config.address import is_host_name, parse_address
 from fastgate.config.units import BadValueError, nearest, show
@@ -41,6 +43,29 @@ def fault(message: str, suggestion: str | None = None) -> PydanticCustomError:
     # The text goes through the context, as a template would read its braces.
     context = {"text": message, "suggestion": suggestion or ""}
     return PydanticCustomError("fastgate", "{text}", context)
+
+
+class Fault(NamedTuple):
+    """One thing wrong in a table, at one of its keys."""
+
+    key: str
+    what: str | PydanticCustomError
+
+
+def raise_all(faults: Sequence[Fault]) -> None:
+    """Raise one error that carries all of `faults`, if there are any."""
+    if faults:
+        raise ValidationError.from_exception_data(
+            "table",
+            [
+                InitErrorDetails(
+                    type=fault(what) if isinstance(what, str) else what,
+                    loc=(key,),
+                    input=key,
+                )
+                for key, what in faults
+            ],
+        )
 
 
 def check_hash_key(text: str) -> str:
@@ -104,7 +129,7 @@ def check_header_name(name: object) -> str:
 
 
 def check_header_value(name: str, value: object) -> str:
-    """Take a field value that cannot end its line."""
+    """Take a field value that cannot end its line and asks for no variable."""
     if not isinstance(value, str):
         raise fault(f"the value of {show(name)} is not a text")
     # C0, DEL and C1: a line end would split the message.
@@ -112,6 +137,12 @@ def check_header_value(name: str, value: object) -> str:
         raise fault(f"the value of {show(name)} holds a control character")
     if len(value.encode("utf-8", "replace")) > 8192:
         raise fault(f"the value of {show(name)} is longer than 8192 bytes")
+    if "$" in value:
+        # Taken as a text today, it would change its meaning later.
+        raise fault(
+            f"the value of {show(name)} holds a '$': it is kept for variables, which"
+            " this release does not have"
+        )
     if value != value.strip(" \t"):
         raise fault(
             f"the value of {show(name)} begins or ends with white space", value.strip()
@@ -124,11 +155,17 @@ def check_header_table(raw: object) -> object:
     if not isinstance(raw, dict):
         raise fault(f"{show(raw)} is not a table of names and values")
     seen: dict[str, str] = {}
+    found: list[Fault] = []
     for name, value in raw.items():
-        check_header_value(check_header_name(name), value)
-        earlier = seen.setdefault(name.lower(), name)
+        try:
+            check_header_value(check_header_name(name), value)
+        except PydanticCustomError as error:
+            found.append(Fault(name, error))
+        earlier = seen.setdefault(str(name).lower(), name)
         if earlier != name:
-            raise fault(f"{show(name)} and {show(earlier)} are the same header")
+            text = f"{show(name)} and {show(earlier)} are the same header"
+            found.append(Fault(name, text))
+    raise_all(found)
     return raw
 
 

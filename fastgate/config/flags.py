@@ -38,7 +38,10 @@ class Parser(argparse.ArgumentParser):
 
     def _refuse(self, first: str) -> NoReturn:
         if not first.startswith("-"):
-            self.error(f"unexpected argument {show(first)}")
+            hint = ""
+            if "--config" in self.flags():
+                hint = "; a configuration file is given with -c FILE"
+            self.error(f"unexpected argument {show(first)}{hint}")
         flag = first.partition("=")[0]
         meant = nearest(flag, [f for f in self.flags() if f.startswith("--")])
         hint = f"; did you mean '{meant}'?" if meant else ""

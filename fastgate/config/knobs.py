@@ -15,6 +15,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
+from fastgate.config import bounds, machine
 from fastgate.config.units import (
     BadValueError,
     format_duration,
@@ -331,7 +332,7 @@ def _table() -> tuple[Knob, ...]:
             help="worker processes; auto: one per CPU that affinity and the cgroup's"
             " quota allow",
             low=1,
-            high=512,
+            high=bounds.WORKERS,
             words=("auto",),
         ),
         Knob(
@@ -390,7 +391,7 @@ def _table() -> tuple[Knob, ...]:
             default="auto",
             group=connections,
             help="open files of each process; auto: the hard limit",
-            low=64,
+            low=machine.LEAST_FILES,
             words=("auto",),
         ),
         Knob(
@@ -523,7 +524,7 @@ def _table() -> tuple[Knob, ...]:
             group=client,
             help="largest request head; answered 431",
             low=_K,
-            high=60 * _K,
+            high=bounds.HEAD_BYTES,
         ),
         Knob(
             key="max_headers",
@@ -532,7 +533,7 @@ def _table() -> tuple[Knob, ...]:
             group=client,
             help="most header fields of a request; answered 431",
             low=1,
-            high=250,
+            high=bounds.HEAD_FIELDS - bounds.FIELDS_KEPT,
         ),
         Knob(
             key="max_target",
@@ -541,7 +542,7 @@ def _table() -> tuple[Knob, ...]:
             group=client,
             help="longest request target (path and query); answered 414",
             low=64,
-            high=60 * _K,
+            high=bounds.HEAD_BYTES,
         ),
         Knob(
             key="max_body",
@@ -630,7 +631,7 @@ def _table() -> tuple[Knob, ...]:
             group=upstream,
             help="other endpoints tried when nothing was sent or the request is"
             " idempotent",
-            high=8,
+            high=bounds.TRIES - 2,
             scopes=_UPSTREAM,
         ),
         Knob(
@@ -722,7 +723,7 @@ def _table() -> tuple[Knob, ...]:
             default="64k",
             group=logs,
             help="access log bytes held per worker before they are written",
-            low=_K,
+            low=bounds.LEAST_LOG_BUFFER_BYTES,
             high=1 << 24,
         ),
         Knob(

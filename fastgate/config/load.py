@@ -8,19 +8,19 @@ variables and flags, which are named in place of a line.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from fastgate.config.across import Finding
 from fastgate.config.knobs import KNOBS
 from fastgate.config.locate import Path, Places
 from fastgate.config.model import (
     Config,
     Endpoint,
-    Finding,
     Gateway,
     HeaderRules,
     Listener,
@@ -33,7 +33,7 @@ from fastgate.config.model import (
 from fastgate.config.parse import Parsed, parse
 from fastgate.config.quick import QUICK, QUICK_NAME
 from fastgate.config.units import nearest, show
-from fastgate.errors import ConfigError, Problem
+from fastgate.errors import ConfigError, Problem, file_order
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
@@ -46,6 +46,8 @@ _OTHER_VARIABLES = (
     "FASTGATE_SANITIZE",
     "FASTGATE_TRACEBACK",
 )
+
+_REQUEST, _RESPONSE = "request_headers", "response_headers"
 
 # Beyond this a file is a mistake (a log, a device) rather than a configuration.
 _LARGEST_FILE_BYTES = 16 << 20
@@ -75,6 +77,7 @@ class Loaded:
     data      the merged tables as they were written, before parsing
     origins   key path -> `FILE:LINE`, `--flag` or `FASTGATE_X`; a path that is
               not here is a default, or part of one that is
+    problem   makes the Problem of a key path, a message and a suggestion
     warnings  lines worth telling the user that are no faults
     """
 
@@ -82,6 +85,7 @@ class Loaded:
     subject: str
     data: Mapping[str, Any]
     origins: Mapping[Path, str]
+    problem: Callable[[Path, str, str | None], Problem]
     warnings: tuple[str, ...] = ()
 
     def origin(self, path: Path) -> str:
@@ -254,9 +258,10 @@ class _Loader:
             for finding in self._findings():
                 self._report(finding.path, finding.message, finding.suggestion)
         if config is None or self.problems:
-            raise ConfigError(sorted(set(self.problems), key=_file_order), self.subject)
+            raise ConfigError(sorted(set(self.problems), key=file_order), self.subject)
         origins = dict(self._origins(self.data, ()))
-        return Loaded(config, self.subject, self.data, origins, tuple(self.warnings))
+        warnings = tuple(self.warnings)
+        return Loaded(config, self.subject, self.data, origins, self.problem, warnings)
 
     def _origins(self, value: Any, path: Path) -> Iterator[tuple[Path, str]]:
         if path in self.overlaid:
@@ -273,21 +278,23 @@ class _Loader:
             for index, inner in enumerate(value):
                 yield from self._origins(inner, (*path, index))
 
-    def _report(self, path: Path, message: str, suggestion: str | None) -> None:
+    def problem(
+        self, path: Path, message: str, suggestion: str | None = None
+    ) -> Problem:
+        """Make the problem of a key: with its flag, its variable or its place."""
         outer = path
         while outer:
             if outer in self.overlaid:
-                origin = self.overlaid[outer]
-                self.problems.append(Problem(origin, 0, 0, message, suggestion))
-                return
+                return Problem(self.overlaid[outer], 0, 0, message, suggestion)
             outer = outer[:-1]
         if self.path is None:
-            problem = Problem(COMMAND_LINE, 0, 0, message, suggestion)
-        else:
-            line, column = self.places[path]
-            named = f"{_key_name(self.places.nearest(path))}{message}"
-            problem = Problem(self.path, line, column, named, suggestion)
-        self.problems.append(problem)
+            return Problem(COMMAND_LINE, 0, 0, message, suggestion)
+        line, column = self.places[path]
+        named = f"{_key_name(self.places.nearest(path))}{message}"
+        return Problem(self.path, line, column, named, suggestion)
+
+    def _report(self, path: Path, message: str, suggestion: str | None) -> None:
+        self.problems.append(self.problem(path, message, suggestion))
 
     def _report_detail(self, detail: ErrorDetails) -> None:
         path: Path = tuple(part for part in detail["loc"] if part != "[key]")
@@ -365,10 +372,13 @@ class _Loader:
                 _text(route, "name"),
                 _text(route, "upstream"),
                 _try(Match, _part(route, "match").get("match", {})),
+                _try(HeaderRules, _part(route, _REQUEST).get(_REQUEST, {})),
+                _try(HeaderRules, _part(route, _RESPONSE).get(_RESPONSE, {})),
             )
             for route in routes
         ]
-        yield from cross_check(places, groups, views)
+        gateway = _try(Gateway, self.data.get("gateway", {}))
+        yield from cross_check(gateway, places, groups, views)
 
 
 def _try(model: type[_ModelT], raw: Any) -> _ModelT | None:
@@ -389,12 +399,10 @@ def _text(raw: Any, key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _file_order(problem: Problem) -> tuple[bool, int, int, str]:
-    return not problem.line, problem.line, problem.column, str(problem)
-
-
 def _key_name(path: Path) -> str:
     """Give `key: ` for a message, the index of a list after it."""
+    if path[-2:-1] in (("set",), ("add",)):
+        path = path[:-1]  # messages name the header field themselves
     name = ""
     for part in reversed(path):
         if isinstance(part, str):

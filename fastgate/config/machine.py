@@ -4,12 +4,21 @@ Runs in: every process.
 """
 
 import os
+import re
 import resource
+from functools import cache
 from pathlib import Path
+
+from fastgate.config.bounds import WORKERS
 
 # A process of the gateway needs descriptors beside its connections: listening
 # sockets, epoll, timerfd, logs, the channel to the master.
 RESERVED_FILES = 64
+# Fewer than these per worker are a mistake of a limit, not a wish.
+LEAST_CONNECTIONS = 16
+LEAST_FILES = RESERVED_FILES + 2 * LEAST_CONNECTIONS
+
+_CAP_SYS_RESOURCE = 24
 
 # Where no limit is set at all, enough for half a million connections.
 _FILES_WITHOUT_LIMIT = 1 << 20
@@ -53,9 +62,13 @@ def affinity_cpus() -> int:
 
 
 def usable_cpus() -> int:
-    """Give the CPUs worth one worker each: affinity, bounded by the quota."""
+    """Give the CPUs worth one worker each: affinity, bounded by the quota.
+
+    Never more than the shared memory has rows for.
+    """
     quota = cgroup_cpus()
-    return min(affinity_cpus(), quota) if quota else affinity_cpus()
+    cpus = min(affinity_cpus(), quota) if quota else affinity_cpus()
+    return min(cpus, WORKERS)
 
 
 def hard_nofile() -> int:
@@ -64,9 +77,38 @@ def hard_nofile() -> int:
     return _FILES_WITHOUT_LIMIT if hard == resource.RLIM_INFINITY else hard
 
 
+def may_lift_files(goal: int, proc: Path = Path("/proc")) -> bool:
+    """Say whether this process may raise its hard limit of open files to `goal`."""
+    found = re.search(r"CapEff:\s*([0-9a-f]+)", _read(proc / "self/status"))
+    is_allowed = bool(found and int(found[1], 16) >> _CAP_SYS_RESOURCE & 1)
+    most = _read(proc / "sys/fs/nr_open").strip()
+    return is_allowed and most.isdigit() and goal <= int(most)
+
+
 def connections_for(nofile: int) -> int:
     """Give the client connections that `nofile` open files can serve.
 
     Each may hold a second descriptor, toward its endpoint.
     """
     return max(1, (nofile - RESERVED_FILES) // 2)
+
+
+@cache
+def own_addresses(proc: Path = Path("/proc")) -> frozenset[str]:
+    """Give the addresses of this machine's interfaces, as `ipaddress` writes them.
+
+    Read from /proc/net, so that nothing opens a socket; empty where there is none.
+    """
+    from ipaddress import IPv6Address  # noqa: PLC0415 (help must not pay for it)
+
+    found: set[str] = set()
+    last = ""
+    for line in _read(proc / "net/fib_trie").splitlines():
+        words = line.split()
+        if words[:1] == ["|--"]:
+            last = words[1]
+        elif words[1:] == ["host", "LOCAL"] and words[0] == "/32":
+            found.add(last)
+    for line in _read(proc / "net/if_inet6").splitlines():
+        found.add(str(IPv6Address(bytes.fromhex(line[:32]))))
+    return frozenset(found)

@@ -29,8 +29,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from fastgate.config import machine
+from fastgate.config.across import Finding, check_counts, check_heads, check_loops
 from fastgate.config.address import parse_address
+from fastgate.config.bounds import HEADER_RULES, WEIGHT
 from fastgate.config.checks import (
+    Fault,
     check_hash_key,
     check_header_name,
     check_header_table,
@@ -40,6 +43,7 @@ from fastgate.config.checks import (
     check_route_host,
     check_upstream_host,
     fault,
+    raise_all,
 )
 from fastgate.config.knobs import BALANCES, KNOBS, Kind, Knob, parse_eject, read_choice
 from fastgate.config.units import (
@@ -63,14 +67,6 @@ _JSON_TYPES: dict[Kind, list[str]] = {
     Kind.NETWORKS: ["array", "string"],
     Kind.EJECT: ["string"],
 }
-
-
-class Finding(NamedTuple):
-    """A contradiction between values: the key path, what is wrong, what was meant."""
-
-    path: tuple[str | int, ...]
-    message: str
-    suggestion: str | None = None
 
 
 def _knob(
@@ -345,7 +341,7 @@ class Endpoint(_Settings):
     weight: int = Field(
         default=1,
         description="share of the requests, 1..256 (default: 1)",
-        json_schema_extra={"minimum": 1, "maximum": 256},
+        json_schema_extra={"minimum": 1, "maximum": WEIGHT},
     )
 
     @model_validator(mode="before")
@@ -380,8 +376,8 @@ class Endpoint(_Settings):
             weight = parse_count(raw)
         except BadValueError as bad:
             raise fault(str(bad)) from None
-        if not 1 <= weight <= 256:
-            raise fault(f"{show(raw)} is outside 1..256")
+        if not 1 <= weight <= WEIGHT:
+            raise fault(f"{show(raw)} is outside 1..{WEIGHT}")
         return weight
 
 
@@ -527,12 +523,23 @@ class HeaderRules(_Settings):
     ) -> dict[str, str]:
         removed = {name.lower() for name in info.data.get("remove", ())}
         added = {name.lower() for name in info.data.get("add", ())}
+        found: list[Fault] = []
         for name in table:
             if name.lower() in removed:
-                raise fault(f"{show(name)} is in remove as well: set already replaces")
+                text = f"{show(name)} is in remove as well: set already replaces"
+                found.append(Fault(name, text))
             if name.lower() in added:
-                raise fault(f"{show(name)} is in add as well: give one of the two")
+                text = f"{show(name)} is in add as well: give one of the two"
+                found.append(Fault(name, text))
+        raise_all(found)
         return table
+
+    @model_validator(mode="after")
+    def _has_room(self) -> "HeaderRules":
+        rules = len(self.remove) + len(self.set) + len(self.add)
+        if rules > HEADER_RULES:
+            raise fault(f"{rules} rules are more than {HEADER_RULES}")
+        return self
 
 
 Name = Annotated[str, BeforeValidator(check_name), WithJsonSchema({"type": "string"})]
@@ -576,8 +583,15 @@ class Config(_Settings):
 
     @model_validator(mode="after")
     def _check_across(self) -> "Config":
-        views = [RouteView(r.name, r.upstream, r.match) for r in self.routes]
-        findings = list(cross_check(self.listeners, self.upstreams, views))
+        views = [
+            RouteView(
+                r.name, r.upstream, r.match, r.request_headers, r.response_headers
+            )
+            for r in self.routes
+        ]
+        findings = list(
+            cross_check(self.gateway, self.listeners, self.upstreams, views)
+        )
         if findings:
             text = "; ".join(finding.message for finding in findings)
             raise PydanticCustomError("fastgate_across", "{text}", {"text": text})
@@ -590,9 +604,12 @@ class RouteView(NamedTuple):
     name: str | None
     upstream: str | None
     match: Match | None
+    request_headers: HeaderRules | None
+    response_headers: HeaderRules | None
 
 
 def cross_check(
+    gateway: Gateway | None,
     listeners: Mapping[str, Listener | None],
     upstreams: Mapping[str, Upstream | None],
     routes: Sequence[RouteView],
@@ -608,6 +625,11 @@ def cross_check(
         yield Finding((), "no route: add [[routes]] or --upstream ADDRESS")
     yield from _check_addresses_once(listeners)
     yield from _check_endpoints_once(upstreams)
+    yield from check_loops(listeners, upstreams)
+    yield from check_counts(upstreams)
+    if gateway is not None:
+        rules = [(route.request_headers, route.response_headers) for route in routes]
+        yield from check_heads(gateway, rules)
     names: dict[str, int] = {}
     matches: dict[tuple[str | None, ...], int] = {}
     for index, route in enumerate(routes):

@@ -13,7 +13,14 @@ from fastgate._core import Plan, Region
 from fastgate.control.logs import ErrorLog, Log, open_access_log, open_log, reason
 from fastgate.control.pidfile import PidFile
 from fastgate.control.plan import PlanValues, make_plan
-from fastgate.control.privileges import Identity, find_identity, raise_open_files
+from fastgate.control.privileges import (
+    Identity,
+    find_identity,
+    fitting_connections,
+    listening_sockets,
+    raise_open_files,
+    too_few_files,
+)
 from fastgate.control.sockets import BoundListener, bind_admin, bind_listeners
 from fastgate.errors import StartError
 
@@ -87,7 +94,10 @@ def prepare(config: "Config", at_exit: ExitStack) -> Estate:
     gateway = config.gateway
     log = ErrorLog(gateway.error_log, gateway.log_level)
     at_exit.callback(log.close)
-    raise_open_files(gateway.nofile, log)
+    files = raise_open_files(gateway.nofile, log)
+    if why := too_few_files(files, gateway.workers, listening_sockets(config)):
+        raise StartError(why)
+    max_connections = fitting_connections(gateway, files, log)
     identity = find_identity(gateway.user, gateway.group)
     if os.geteuid() == 0 and identity.uid is None:
         log.warning("workers run as root: set user")
@@ -104,6 +114,7 @@ def prepare(config: "Config", at_exit: ExitStack) -> Estate:
         at_exit.callback(admin_file.unlink)
         at_exit.callback(admin.close)
     values = make_plan(config, listeners, log)
+    values.gateway["max_conns"] = max_connections
     region, plan = _make_core(gateway.workers, values)
     pid_file = None
     if gateway.pid_file is not None:

@@ -35,6 +35,8 @@ from fastgate.dataplane.wire cimport Head, Parser
 cdef enum:
     MAX_TRIES = 10              # first try, replay, and at most 8 retries
     STAGE_BYTES = 98304         # a whole head and a small body
+    REQUEST_HEAD_BYTES = 131072     # as written: the largest read, our fields, rules
+    RESPONSE_HEAD_BYTES = 69632     # the same, toward the client
     STAGE_COPY = 8192           # a body up to this is copied behind its head
     READS_PER_TURN = 8          # reads of one socket before the others' turn
     PEER_TEXT = 46

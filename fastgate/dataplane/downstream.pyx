@@ -27,6 +27,7 @@ from fastgate.dataplane.conn cimport (
     PHASE_IDLE,
     PHASE_LINGER,
     READS_PER_TURN,
+    RESPONSE_HEAD_BYTES,
     STEP_TUNNEL,
     Conn,
     Downstream,
@@ -97,7 +98,6 @@ cdef enum:
     LINGER_BYTES = 65536        # sending after it has had our last word
     RATE_WINDOW_MS = 10000      # over which the minimum rate must be kept
     DRAIN_GRACE_MS = 500        # for a request on its way over an idle connection
-    HEAD_ROOM = 69632           # a response head: the largest read, and our fields
 
 
 # --- opening and closing ---------------------------------------------------
@@ -621,9 +621,9 @@ cdef void head_complete(Worker *w, Downstream *d) noexcept nogil:
 cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogil:
     """w.response, by the route's policy, framed as `framing` says."""
     cdef Conn *c = &x.client.conn
-    cdef char *room = conn_stage(w, c, HEAD_ROOM)
+    cdef char *room = conn_stage(w, c, RESPONSE_HEAD_BYTES)
     cdef ssize_t n = write_response(
-        room, HEAD_ROOM, &w.response, &w.routes[x.route].response, framing
+        room, RESPONSE_HEAD_BYTES, &w.response, &w.routes[x.route].response, framing
     )
     if n < 0:
         return <int>-n

@@ -52,6 +52,7 @@ from fastgate.dataplane.conn cimport (
     BODY_NONE,
     BODY_RAW,
     LIFE_BUSY,
+    REQUEST_HEAD_BYTES,
     STEP_CONNECT,
     STEP_DONE,
     STEP_DRAIN,
@@ -118,7 +119,6 @@ cdef enum:
     MAX_INTERIMS = 16           # responses with status 1xx before the final one
     HEAD_USUAL_BYTES = 2048     # room for the request head as it goes upstream
     HEAD_KEPT_BYTES = 4096      # an exchange keeps a head buffer up to this size
-    HEAD_MOST_BYTES = 131072    # the largest head read, with our fields and rules
     REPLY_BYTES = 1024
 
 # --- beginning -------------------------------------------------------------
@@ -270,7 +270,7 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     n = write_request(
         x.head.data, x.head.size, h, &w.routes[x.route].request, &facts
     )
-    if n == -FAULT_HEAD_TOO_LARGE and bytes_reserve(&x.head, HEAD_MOST_BYTES):
+    if n == -FAULT_HEAD_TOO_LARGE and bytes_reserve(&x.head, REQUEST_HEAD_BYTES):
         n = write_request(
             x.head.data, x.head.size, h, &w.routes[x.route].request, &facts
         )

@@ -14,6 +14,9 @@ from fastgate.dataplane.router cimport Router
 from fastgate.dataplane.system cimport sockaddr_storage, socklen_t
 from fastgate.dataplane.wire cimport HeadLimits
 
+cdef enum:
+    MAX_UNIX_PATH_BYTES = 107   # sun_path holds 108, its terminating zero with them
+
 cdef enum KeyKind:              # what `hash` and `ip-hash` hash
     KEY_CLIENT = 0
     KEY_PATH

@@ -39,8 +39,6 @@ from fastgate.dataplane.wire cimport MAX_FIELDS, MAX_HEAD_BYTES, header_id
 
 # An endpoint's identity must be the same in every worker and after a restart.
 cdef uint64_t IDENTITY_SEED = 0x66617374
-cdef enum:
-    MAX_UNIX_PATH = 107
 
 cdef dict POLICIES = {
     "round-robin": POLICY_ROUND_ROBIN,
@@ -221,7 +219,7 @@ cdef class Plan:
                 raise ValueError(f"not an IPv6 address: {host!r}")
             e.socket_address_len = sizeof(sockaddr_in6)
         elif row["family"] == "unix":
-            if len(host) > MAX_UNIX_PATH:
+            if len(host) > MAX_UNIX_PATH_BYTES:
                 raise ValueError(f"socket path too long: {host!r}")
             unix.sun_family = AF_UNIX
             memcpy(unix.sun_path, <const char *>host, len(host))

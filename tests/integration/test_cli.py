@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,67 @@ def test_a_terminal_without_colours_gets_none(rig: Rig) -> None:
     ).stdout
 
     assert b"\x1b[" not in out
+
+
+RULES = ", ".join(f"X-{n} = '1'" for n in range(65))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("workers = 1", "user = 'no-such'", "2:1: user: there is no user 'no-such'"),
+        ("workers = 1", "access_log = '/none/a'", "there is no directory '/none'"),
+        ("workers = 1", "admin_socket = '/none/a'", "there is no directory '/none'"),
+        ("workers = 1", "workers = 257", "workers: 257 is outside 1..256"),
+        ("workers = 1", "access_log_buffer = '1k'", "'1k' is outside 16k..16m"),
+        ("#", f"request_headers.set = {{ {RULES} }}", "65 rules are more than 64"),
+        ("127.0.0.1:0", "127.0.0.1:9", "own listener 'main'"),
+        ("127.0.0.1:0", "0.0.0.0:9", "own listener 'main'"),
+    ],
+)
+def test_check_refuses_what_run_refuses_in_the_same_words(
+    rig: Rig, old: str, new: str, message: str
+) -> None:
+    path = Path(rig.directory) / "refused.toml"
+    text = (
+        "[gateway]\nworkers = 1\n[listeners.main]\naddress = '127.0.0.1:0'\n"
+        "[upstreams.a]\nendpoints = ['127.0.0.1:9']\n"
+        "[[routes]]\nname = 'a'\nupstream = 'a'\n#\n"
+    )
+    path.write_text(text.replace(old, new))
+    check = run_cli("check", "-c", str(path))
+    run = run_cli("run", "-c", str(path))
+
+    assert message in check.stderr
+    assert check.returncode in (1, 3)
+    assert (run.returncode, run.stderr) == (check.returncode, check.stderr)
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_too_few_open_files_are_the_cause_that_is_told(command: str) -> None:
+    flags = "--listen 127.0.0.1:0 --upstream 127.0.0.1:9"
+    fastgate = f"{sys.executable} -m fastgate {command} {flags}"
+    answer = subprocess.run(
+        ["/bin/sh", "-c", f"ulimit -n 16; exec {fastgate}"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert answer.returncode == 3
+    assert "a process may have 16 open files here, and needs 96" in answer.stderr
+    assert "internal" not in answer.stderr
+    assert "RuntimeError" not in answer.stderr
+
+
+def test_check_takes_the_file_without_a_flag(rig: Rig) -> None:
+    path = Path(rig.directory) / "none.toml"
+
+    assert (
+        run_cli("check", str(path)).stderr == run_cli("check", "-c", str(path)).stderr
+    )
+    both = run_cli("check", "-c", "other.toml", str(path))
+    assert both.returncode == 2
+    assert both.stderr.startswith("fastgate: two files: 'other.toml' and ")

@@ -225,19 +225,19 @@ def test_twenty_faults_give_twenty_lines_in_the_order_of_the_file(
         ),
         (
             GOOD + "request_headers = { set = { X-A = '1', x-a = '2' } }\n",
-            "8:21: set: 'x-a' and 'X-A' are the same header",
+            "8:40: set: 'x-a' and 'X-A' are the same header",
         ),
         (
             GOOD + "request_headers = { set = { X-A = '1' }, remove = ['x-a'] }\n",
-            "8:21: set: 'X-A' is in remove as well",
+            "8:29: set: 'X-A' is in remove as well",
         ),
         (
             GOOD + "request_headers = { set = { X-A = '1' }, add = { X-A = '1' } }\n",
-            "8:21: set: 'X-A' is in add as well",
+            "8:29: set: 'X-A' is in add as well",
         ),
         (
             GOOD + "request_headers = { set = { X-A = 1 } }\n",
-            "8:21: set: the value of 'X-A' is not a text",
+            "8:29: set: the value of 'X-A' is not a text",
         ),
         (
             GOOD + "match = { host = 'a:80' }\n",

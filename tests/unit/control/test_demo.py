@@ -160,7 +160,7 @@ def test_an_upstream_ends_when_nobody_holds_its_standard_input() -> None:
 
 def test_flags_and_variables_change_the_demo(tmp_path: Path) -> None:
     addresses = {"alpha": "127.0.0.1:1", "beta": "127.0.0.1:2"}
-    environ = {"FASTGATE_LISTEN": ":1", "FASTGATE_DRAIN": "9s"}
+    environ = {"FASTGATE_LISTEN": ":7", "FASTGATE_DRAIN": "9s"}
 
     plain = demo.configure({}, addresses, tmp_path, {}).config
     changed = demo.configure({"listen": [":8"]}, addresses, tmp_path, environ).config
@@ -174,7 +174,7 @@ def test_flags_and_variables_change_the_demo(tmp_path: Path) -> None:
     assert plain.gateway.admin_socket == str(tmp_path / "admin.sock")
     assert changed.listeners["main"].addresses == ("0.0.0.0:8",)
     assert changed.gateway.drain == 9_000
-    assert by_variable.listeners["main"].addresses == ("0.0.0.0:1",)
+    assert by_variable.listeners["main"].addresses == ("0.0.0.0:7",)
 
 
 @pytest.mark.parametrize(

@@ -125,11 +125,12 @@ def test_workers_that_can_no_longer_boot_stop_the_master_with_3(tiny, tmp_path):
     assert len(re.findall("left with 97", gateway.seen)) == 3
 
 
-def test_more_workers_than_shared_memory_has_rows_is_told(tiny):
-    gateway = tiny({"workers": 300, "reuseport": False})
+def test_what_the_core_has_no_room_for_is_told(tiny):
+    gateway = tiny(environment={"FAKE_CORE": "room"})
 
     assert gateway.wait_exit() == 3
-    assert "fastgate: workers: 300 not in 1..256" in gateway.seen
+    assert "fastgate: the fake core has no room" in gateway.seen
+    assert "Traceback" not in gateway.seen
 
 
 def test_a_worker_that_sends_nonsense_is_killed_and_replaced(tiny):

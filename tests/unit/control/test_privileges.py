@@ -1,10 +1,17 @@
 import os
 import pwd
 import resource
+import types
 
 import pytest
 
-from fastgate.control.privileges import Identity, find_identity, raise_open_files
+from fastgate.control.privileges import (
+    Identity,
+    find_identity,
+    fitting_connections,
+    raise_open_files,
+    too_few_files,
+)
 from fastgate.errors import StartError
 
 
@@ -66,5 +73,41 @@ def test_a_limit_that_cannot_be_had_is_a_warning(limits, log, monkeypatch):
     wanted = limits[1] + 1
 
     assert raise_open_files(wanted, log) == limits[1]
-    expected = f"cannot have {wanted} open files: going on with {limits[1]}"
+    expected = f"cannot have {wanted} open files (nofile): going on with {limits[1]}"
     assert log.lines == [("warning", expected)]
+
+
+def gateway(nofile, max_conns):
+    return types.SimpleNamespace(nofile=nofile, max_conns=max_conns)
+
+
+def test_connections_follow_the_files_that_were_really_had(log):
+    computed = gateway(nofile=1064, max_conns=500)
+
+    assert fitting_connections(computed, 264, log) == 100
+    assert log.lines == [
+        (
+            "warning",
+            "264 open files are enough for 100 connections per worker,"
+            " not for max_conns = 500",
+        )
+    ]
+
+
+def test_connections_that_were_asked_for_stay_where_they_can(log):
+    assert fitting_connections(gateway(nofile=128, max_conns=128), 128, log) == 128
+    assert fitting_connections(gateway(nofile=5000, max_conns=200), 200, log) == 200
+    assert fitting_connections(gateway(nofile=5000, max_conns=200), 164, log) == 50
+    assert len(log.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "workers", "sockets", "needed"),
+    [(95, 1, 1, 96), (96, 1, 1, None), (200, 32, 128, 224), (224, 32, 128, None)],
+)
+def test_too_few_files_are_told_with_what_is_needed(files, workers, sockets, needed):
+    why = too_few_files(files, workers, sockets)
+
+    assert (why is None) == (needed is None)
+    if why:
+        assert f"may have {files} open files here, and needs {needed} at least" in why

@@ -1,0 +1,151 @@
+"""Checks between tables: what each of them may say, and all of them together not.
+
+Runs in: every process (imported only where configuration is read).
+
+The checks of names and matches stand in `model.cross_check`; here is what needs
+to know the machine or the data plane: loops of the gateway to itself, and whether
+heads and tables have room for what the rules and lists ask.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastgate.config import bounds, machine
+from fastgate.config.address import Address, parse_address
+from fastgate.config.units import show
+
+if TYPE_CHECKING:
+    from fastgate.config.model import Gateway, HeaderRules, Listener, Upstream
+
+
+class Finding(NamedTuple):
+    """A contradiction between values: the key path, what is wrong, what was meant."""
+
+    path: tuple[str | int, ...]
+    message: str
+    suggestion: str | None = None
+
+
+# -- loops
+
+_Ip = IPv4Address | IPv6Address
+
+
+def _ip(host: str) -> _Ip | None:
+    """Give the address that connecting to a literal reaches; None for a name."""
+    try:
+        found = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def _loopback(found: _Ip) -> _Ip:
+    """Give what the kernel takes `0.0.0.0` and `::` for when it connects."""
+    if not found.is_unspecified:
+        return found
+    return IPv4Address("127.0.0.1") if found.version == 4 else IPv6Address("::1")
+
+
+def covers(listener: Address, endpoint: Address) -> bool:
+    """Say whether a connection to `endpoint` arrives at `listener`.
+
+    Names are compared as texts: nothing is resolved here.
+    """
+    if listener.path is not None or endpoint.path is not None:
+        if listener.path is None or endpoint.path is None:
+            return False
+        return os.path.realpath(listener.path) == os.path.realpath(endpoint.path)
+    if listener.port != endpoint.port:
+        return False
+    place, target = _ip(listener.host), _ip(endpoint.host)
+    if place is None or target is None:
+        return listener.host == endpoint.host
+    target = _loopback(target)
+    if not place.is_unspecified:
+        return place == target
+    # A listener on `::` takes IPv6 alone (IPV6_V6ONLY).
+    is_here = target.is_loopback or str(target) in machine.own_addresses()
+    return place.version == target.version and is_here
+
+
+def check_loops(
+    listeners: "Mapping[str, Listener | None]",
+    upstreams: "Mapping[str, Upstream | None]",
+) -> Iterator[Finding]:
+    """Find endpoints that are listeners of this gateway, as far as texts tell."""
+    places = [
+        (name, parse_address(text, listening=True))
+        for name, listener in listeners.items()
+        for text in (listener.addresses if listener else ())
+    ]
+    for name, upstream in upstreams.items():
+        for index, endpoint in enumerate(upstream.endpoints if upstream else ()):
+            address = parse_address(endpoint.address, listening=False)
+            for owner, place in places:
+                if covers(place, address):
+                    path = ("upstreams", name, "endpoints", index)
+                    yield Finding(path, loop_message(endpoint.address, owner))
+                    break
+
+
+def loop_message(endpoint: str, listener: str) -> str:
+    """Say that an endpoint is a listener of the gateway that asks it."""
+    return (
+        f"{show(endpoint)} is this gateway's own listener {show(listener)}:"
+        " requests would go round until descriptors are gone"
+    )
+
+
+# -- room
+
+
+def check_counts(upstreams: "Mapping[str, Upstream | None]") -> Iterator[Finding]:
+    """Find more endpoints than the shared memory has slots for."""
+    count = 0
+    for name, upstream in upstreams.items():
+        count += len(upstream.endpoints) if upstream else 0
+        if count > bounds.ENDPOINTS:
+            path = ("upstreams", name, "endpoints")
+            message = f"more than {bounds.ENDPOINTS} endpoints in all upstreams"
+            yield Finding(path, message)
+            return
+
+
+def check_heads(
+    gateway: "Gateway",
+    routes: "Sequence[tuple[HeaderRules | None, HeaderRules | None]]",
+) -> Iterator[Finding]:
+    """Find rules that a head of the largest size would have no room for.
+
+    routes  (request_headers, response_headers) of each
+    """
+    request_room = (
+        bounds.REQUEST_HEAD_BYTES - bounds.OWN_REQUEST_BYTES - gateway.max_header
+    )
+    response_room = (
+        bounds.RESPONSE_HEAD_BYTES
+        - bounds.OWN_RESPONSE_BYTES
+        - len(gateway.server_header.encode())
+        - gateway.max_header
+    )
+    for index, (request, response) in enumerate(routes):
+        for key, rules, room in (
+            ("request_headers", request, request_room),
+            ("response_headers", response, response_room),
+        ):
+            size = _rules_bytes(rules) if rules else 0
+            if size > room:
+                yield Finding(
+                    ("routes", index, key),
+                    f"{size} bytes of fields are more than the {room} that a head of"
+                    f" max_header = {gateway.max_header} bytes leaves room for",
+                )
+
+
+def _rules_bytes(rules: "HeaderRules") -> int:
+    """Give what the fields of `set` and `add` take in a head."""
+    pairs = [*rules.set.items(), *rules.add.items()]
+    return sum(len(name) + len(value.encode()) + 4 for name, value in pairs)

@@ -1,0 +1,147 @@
+"""What `check` and `run` find out about the machine before anything is bound."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from fastgate.config.load import load
+from fastgate.control import preflight, privileges
+from fastgate.control.preflight import check_machine
+from fastgate.errors import MachineError, Problem
+
+TABLES = """
+[listeners.web]
+address = "{address}"
+[upstreams.users]
+endpoints = ["127.0.0.1:9001"]
+[[routes]]
+name = "users"
+upstream = "users"
+"""
+
+
+def problems(tmp_path, *settings, address="127.0.0.1:0"):
+    path = tmp_path / "fastgate.toml"
+    lines = "".join(f"{line}\n" for line in settings)
+    path.write_text(f"[gateway]\n{lines}{TABLES.format(address=address)}")
+    found: tuple[Problem, ...] = ()
+    try:
+        check_machine(load(str(path), {}, {}))
+    except MachineError as error:
+        found = error.problems
+    return [str(problem).removeprefix(f"{path}:") for problem in found]
+
+
+def test_a_machine_that_can_run_it_has_nothing_to_say(tmp_path):
+    settings = [
+        f'{key} = "{tmp_path}/{key}"'
+        for key in ("access_log", "error_log", "pid_file", "admin_socket")
+    ]
+
+    assert problems(tmp_path, *settings, address=f"unix:{tmp_path}/web") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["fastgate.toml"]
+
+
+def test_everything_that_run_would_fail_at_is_told_at_once(tmp_path):
+    found = problems(
+        tmp_path,
+        'user = "no-such"',
+        'group = "no-such"',
+        f'access_log = "{tmp_path}/none/access.log"',
+        f'error_log = "{tmp_path}"',
+        f'pid_file = "{tmp_path}/none/pid"',
+        f'admin_socket = "{tmp_path}/fastgate.toml"',
+        address=f"unix:{tmp_path}/none/web",
+    )
+
+    none = f"there is no directory '{tmp_path}/none'"
+    assert found == [
+        "2:1: user: there is no user 'no-such'",
+        "3:1: group: there is no group 'no-such'",
+        f"4:1: access_log: '{tmp_path}/none/access.log' cannot be written: {none}",
+        f"5:1: error_log: '{tmp_path}' cannot be written: it is a directory",
+        f"6:1: pid_file: '{tmp_path}/none/pid' cannot be written: {none}",
+        f"7:1: admin_socket: '{tmp_path}/fastgate.toml' cannot be listened on: the"
+        " file exists and is no socket",
+        f"10:1: address: '{tmp_path}/none/web' cannot be listened on: {none}",
+    ]
+
+
+@pytest.fixture
+def no_rights(monkeypatch):
+    """Be somebody who may write nowhere; root may everywhere."""
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+
+
+@pytest.mark.usefixtures("no_rights")
+def test_a_directory_without_rights_is_told(tmp_path):
+    log = tmp_path / "access.log"
+    denied = f"permission denied in '{tmp_path}'"
+
+    assert problems(tmp_path, f'access_log = "{log}"', 'user = "root"') == [
+        f"2:1: access_log: '{log}' cannot be written: {denied}",
+        "3:1: user: cannot become user 'root': not started as root",
+    ]
+    log.touch()
+    assert problems(tmp_path, f'access_log = "{log}"') == [
+        f"2:1: access_log: '{log}' cannot be written: permission denied"
+    ]
+
+
+def test_a_socket_of_a_gateway_that_runs_is_no_fault(tmp_path):
+    path = tmp_path / "admin"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+
+        assert problems(tmp_path, f'admin_socket = "{path}"') == []
+
+
+def test_a_log_that_is_a_socket_is_told(tmp_path):
+    path = tmp_path / "log"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+
+    (found,) = problems(tmp_path, f'error_log = "{path}"')
+    assert found == f"2:1: error_log: '{path}' cannot be written: it is a socket"
+
+
+def test_too_few_open_files_are_told_with_what_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "obtainable_files", lambda _wanted: 16)
+
+    (found,) = problems(tmp_path, "workers = 2")
+
+    assert "a process may have 16 open files here, and needs 96 at least" in found
+    assert "ulimit -n" in found
+
+
+def test_a_limit_that_only_root_may_lift_is_not_counted_on(monkeypatch):
+    monkeypatch.setattr(privileges, "hard_nofile", lambda: 1000)
+    monkeypatch.setattr(privileges, "may_lift_files", lambda goal: goal <= 5000)
+
+    wanted = ["auto", 500, 5000, 5001]
+    assert [privileges.obtainable_files(one) for one in wanted] == [
+        1000,
+        500,
+        5000,
+        1000,
+    ]
+
+
+def test_nothing_is_opened_for_writing(tmp_path, monkeypatch):
+    real = os.open
+
+    def watched(path: str, flags: int, *rest: int, **how: int) -> int:
+        assert not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT), path
+        return real(path, flags, *rest, **how)
+
+    monkeypatch.setattr(os, "open", watched)
+    log = tmp_path / "log"
+    log.write_text("kept")
+    before = log.stat()
+
+    assert problems(tmp_path, f'access_log = "{log}"') == []
+    assert Path(log).stat() == before
