@@ -38,6 +38,7 @@ cdef enum:
     REQUEST_HEAD_BYTES = 131072     # as written: the largest read, our fields, rules
     RESPONSE_HEAD_BYTES = 69632     # the same, toward the client
     STAGE_COPY = 8192           # a body up to this is copied behind its head
+    LEAVE_LOOK_MS = 32          # between looks at what a leaving peer still has to take
     READS_PER_TURN = 8          # reads of one socket before the others' turn
     PEER_TEXT = 46
 
@@ -66,6 +67,8 @@ cdef struct Conn:
     uint8_t urgent              # has sent urgent data: reads may stop short of it
     uint8_t watches_out         # registered for writability too
     uint8_t end_when_flushed    # send our FIN once `output` is empty
+    uint8_t spoke               # bytes left the stage since this was cleared
+    uint8_t cut                 # its FIN would look like an end: it ends by RST
     uint8_t body_kind           # of the message being read, a BodyKind
     uint32_t fed                # bytes of `input` the parser has seen: a partial head
     int64_t body_left           # BODY_COUNTED: bytes still to be read
@@ -79,6 +82,7 @@ cdef enum Phase:                # of a Downstream
     PHASE_HEAD                  # part of a request head was read
     PHASE_BUSY                  # an exchange is on
     PHASE_LINGER                # our FIN is sent; what still comes is discarded
+    PHASE_LEAVING               # the last bytes go out, then an RST
 
 cdef struct Downstream:
     Conn conn
@@ -94,14 +98,15 @@ cdef struct Downstream:
     int32_t listener            # index into the plan
     int64_t requests            # begun on this connection
     int64_t read_deadline_ms    # idle, head, body or linger; 0: none
-    int64_t last_read_ms        # when bytes of the body last came
-    int64_t linger_left         # bytes that may still be discarded
+    int64_t last_read_ms        # when bytes of the body, or behind our FIN, last came
+    int64_t linger_by_ms        # when lingering ends, whatever still comes
     char peer[PEER_TEXT]
 
 cdef enum Life:                 # of an Upstream
     LIFE_CONNECTING = 0
     LIFE_BUSY
     LIFE_IDLE                   # in its endpoint's pool
+    LIFE_LEAVING                # the last bytes go out, then an RST
 
 cdef struct Upstream:
     Conn conn
@@ -194,7 +199,10 @@ cdef struct SideOps:            # what the exchange asks of a side
     int (*head)(Worker *w, Exchange *x, const Framing *framing) noexcept nogil
     void (*body)(Worker *w, Exchange *x, const char *data, size_t n) noexcept nogil
     void (*end)(Worker *w, Exchange *x) noexcept nogil
-    # Give up: nothing more comes, and what was sent must not look whole.
+    # Nothing more comes, and what was sent must not look whole: deliver what was
+    # written, then end so that it shows. The side leaves the exchange at once.
+    void (*cut)(Worker *w, Exchange *x) noexcept nogil
+    # Give up at once: what was written and is not taken yet is dropped.
     void (*reset)(Worker *w, Exchange *x) noexcept nogil
     # Read on, or not: is_full() of the other side decides.
     void (*resume)(Worker *w, Exchange *x) noexcept nogil
@@ -286,6 +294,9 @@ cdef void conn_write_chunk(
 cdef void conn_push(Worker *w) noexcept nogil
 cdef void conn_flush(Worker *w, Conn *c) noexcept nogil
 cdef void conn_end(Worker *w, Conn *c) noexcept nogil
+cdef size_t conn_unstage(Worker *w, Conn *c) noexcept nogil
+cdef void conn_leave(Worker *w, Conn *c) noexcept nogil
+cdef bint conn_has_left(Worker *w, Conn *c) noexcept nogil
 cdef void conn_queue(Worker *w, Conn *c) noexcept nogil
 cdef void clock_read(Worker *w) noexcept nogil
 

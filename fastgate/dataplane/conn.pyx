@@ -30,6 +30,7 @@ from fastgate.dataplane.system cimport (
     EPOLLRDHUP,
     MSG_NOSIGNAL,
     SHUT_WR,
+    SIOCOUTQ,
     SO_LINGER,
     SOL_SOCKET,
     clock_gettime,
@@ -37,6 +38,7 @@ from fastgate.dataplane.system cimport (
     epoll_ctl,
     epoll_event,
     errno,
+    ioctl,
     iovec,
     linger,
     msghdr,
@@ -72,6 +74,8 @@ cdef int conn_open(
     c.shut = 0
     c.urgent = 0
     c.end_when_flushed = 0
+    c.spoke = 0
+    c.cut = 0
     c.body_kind = BODY_NONE
     c.body_left = 0
     c.blocked_ms = 0
@@ -90,10 +94,16 @@ cdef int watch(Worker *w, Conn *c, int op, bint out) noexcept nogil:
 
 
 cdef void conn_close(Worker *w, Conn *c, bint reset) noexcept nogil:
-    """Close, with a FIN or, if `reset`, an RST: what was sent is not the whole."""
+    """Close, with a FIN or, if `reset`, an RST.
+
+    An RST takes what the peer's kernel has not acknowledged with it, and is all
+    that some peers see: conn_leave is for what must arrive first.
+    """
     cdef linger hard
     if c.fd < 0:
         return
+    if c.cut:
+        reset = True
     if w.staged is c:
         if not reset:
             conn_push(w)
@@ -148,6 +158,16 @@ cdef char *conn_stage(Worker *w, Conn *c, size_t room) noexcept nogil:
         w.staged = c
         w.staged_bytes = 0
     return w.stage + w.staged_bytes
+
+
+cdef size_t conn_unstage(Worker *w, Conn *c) noexcept nogil:
+    """Take back what is staged for `c`: how many bytes it was."""
+    cdef size_t n = w.staged_bytes
+    if w.staged is not c:
+        return 0
+    w.staged = NULL
+    w.staged_bytes = 0
+    return n
 
 
 cdef void conn_staged(Worker *w, size_t n) noexcept nogil:
@@ -222,6 +242,7 @@ cdef void send_parts(Worker *w, Conn *c, iovec *parts, int n) noexcept nogil:
     cdef ssize_t sent = 0
     cdef size_t skip
     cdef int i
+    c.spoke = 1
     if c.broken:
         return
     if bytes_len(&c.output) == 0:
@@ -317,6 +338,46 @@ cdef void conn_end(Worker *w, Conn *c) noexcept nogil:
     c.end_when_flushed = 0
     c.shut = 1
     shutdown(c.fd, SHUT_WR)
+
+
+# --- leaving ---------------------------------------------------------------
+
+cdef int64_t unacknowledged(const Conn *c) noexcept nogil:
+    """Bytes that the kernel holds because the peer has not acknowledged them."""
+    cdef int n = 0
+    if ioctl(c.fd, SIOCOUTQ, &n) < 0 or n < 0:
+        return 0
+    return n
+
+
+cdef void conn_leave(Worker *w, Conn *c) noexcept nogil:
+    """Nothing more is written to `c`, and its FIN would look like an orderly end.
+
+    What was written goes out first: an RST overtakes and destroys it, here and in
+    the peer. No event tells when a peer has acknowledged all of it, so the owner
+    looks from time to time (by `timer`, set here) until conn_has_left(), for
+    send_timeout at most, and then closes.
+    """
+    if w.staged is c:
+        conn_push(w)
+    bytes_drop(&c.input)
+    c.fed = 0
+    c.body_kind = BODY_NONE
+    c.cut = 1
+    if c.blocked_ms == 0:
+        c.blocked_ms = w.now_ms
+    timer_set(&w.wheel, &c.timer, w.now_ms + LEAVE_LOOK_MS)
+
+
+cdef bint conn_has_left(Worker *w, Conn *c) noexcept nogil:
+    """Whether all is delivered, or will not be any more: time to close."""
+    if c.blocked_ms == 0:
+        c.blocked_ms = w.now_ms
+    return (
+        c.broken
+        or (bytes_len(&c.output) == 0 and unacknowledged(c) == 0)
+        or w.now_ms - c.blocked_ms >= w.gateway.send_timeout_ms
+    )
 
 
 # --- the run queue ---------------------------------------------------------

@@ -21,10 +21,12 @@ from fastgate.dataplane.conn cimport (
     BODY_NONE,
     BODY_RAW,
     KIND_DOWNSTREAM,
+    LEAVE_LOOK_MS,
     PEER_TEXT,
     PHASE_BUSY,
     PHASE_HEAD,
     PHASE_IDLE,
+    PHASE_LEAVING,
     PHASE_LINGER,
     READS_PER_TURN,
     RESPONSE_HEAD_BYTES,
@@ -37,6 +39,8 @@ from fastgate.dataplane.conn cimport (
     conn_close,
     conn_end,
     conn_flush,
+    conn_has_left,
+    conn_leave,
     conn_open,
     conn_push,
     conn_queue,
@@ -94,8 +98,8 @@ from fastgate.dataplane.wire cimport (
 
 cdef enum:
     HEAD_READ_BYTES = 1024      # how much to read at a time behind a partial head
-    LINGER_MS = 1000            # how long, and how much, a client may go on
-    LINGER_BYTES = 65536        # sending after it has had our last word
+    LINGER_MS = 30000           # how long a client may go on sending after it has
+    LINGER_SILENT_MS = 5000     # had our last word, and be silent while it does
     RATE_WINDOW_MS = 10000      # over which the minimum rate must be kept
     DRAIN_GRACE_MS = 500        # for a request on its way over an idle connection
 
@@ -210,7 +214,9 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
         downstream_close(w, d, False)
         return
     if d.close_after:
-        if unread and c.peer_ended != 2:
+        if w.staged is c:
+            conn_push(w)
+        if bytes_len(&c.output) or (unread and c.peer_ended != 2):
             # Closing now would reset the connection, and the client might lose
             # an answer that it has not read yet (RFC 9112 section 9.6).
             start_linger(w, d)
@@ -231,11 +237,29 @@ cdef void start_linger(Worker *w, Downstream *d) noexcept nogil:
     bytes_drop(&d.conn.input)
     d.conn.fed = 0
     d.phase = PHASE_LINGER
-    d.linger_left = LINGER_BYTES
-    d.read_deadline_ms = w.now_ms + LINGER_MS
+    d.read_deadline_ms = 0
     conn_end(w, &d.conn)
-    downstream_rearm(w, d)
+    if d.conn.shut:
+        wait_for_end(w, d)
+    else:
+        downstream_rearm(w, d)
     conn_queue(w, &d.conn)
+
+
+cdef int64_t linger_deadline(const Downstream *d) noexcept nogil:
+    cdef int64_t silent = d.last_read_ms + LINGER_SILENT_MS
+    return silent if silent < d.linger_by_ms else d.linger_by_ms
+
+
+cdef void wait_for_end(Worker *w, Downstream *d) noexcept nogil:
+    """Our FIN is out: the client's is awaited from now on."""
+    if d.conn.peer_ended == 2:
+        downstream_close(w, d, False)
+        return
+    d.linger_by_ms = w.now_ms + LINGER_MS
+    d.last_read_ms = w.now_ms
+    d.read_deadline_ms = linger_deadline(d)
+    downstream_rearm(w, d)
 
 
 cdef void downstream_tunnel(Worker *w, Downstream *d) noexcept nogil:
@@ -273,8 +297,19 @@ cdef void downstream_rearm(Worker *w, Downstream *d) noexcept nogil:
         timer_idle(&d.conn.timer)
 
 
+cdef void leave(Worker *w, Downstream *d) noexcept nogil:
+    """PHASE_LEAVING: close when the client has all, or takes no more."""
+    if conn_has_left(w, &d.conn):
+        downstream_close(w, d, True)
+    else:
+        timer_set(&w.wheel, &d.conn.timer, w.now_ms + LEAVE_LOOK_MS)
+
+
 cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
     cdef Exchange *x = d.exchange
+    if d.phase == PHASE_LEAVING:
+        leave(w, d)
+        return
     if x is not NULL and x.deadline_ms and w.now_ms >= x.deadline_ms:
         w.events.client_fault(w, x, FAULT_DEADLINE)
         return
@@ -289,11 +324,16 @@ cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
     if d.read_deadline_ms == 0 or w.now_ms < d.read_deadline_ms:
         downstream_rearm(w, d)
         return
-    if d.phase == PHASE_HEAD:
+    if d.conn.broken:
+        lost(w, d)
+    elif d.phase == PHASE_HEAD:
         w.request.line_len = 0
         refuse(w, d, FAULT_HEADER_TIMEOUT)
     elif d.phase == PHASE_BUSY:
         body_deadline(w, d)
+    elif d.phase == PHASE_LINGER and linger_deadline(d) > w.now_ms:
+        d.read_deadline_ms = linger_deadline(d)
+        downstream_rearm(w, d)
     else:
         downstream_close(w, d, False)
 
@@ -344,13 +384,21 @@ cdef void downstream_event(Worker *w, Downstream *d, uint32_t events) noexcept n
             c.urgent = 1
     if events & EPOLLERR or (events & EPOLLHUP and not c.shut):
         c.broken = 1
+        # What came before the reset is still there to be read.
+        c.readable = 1
     if events & EPOLLOUT and bytes_len(&c.output):
         conn_flush(w, c)
-        downstream_rearm(w, d)
-        if d.exchange is not NULL and not is_full(w, d.exchange):
+        if d.phase == PHASE_LINGER and c.shut:
+            wait_for_end(w, d)
+        elif d.phase != PHASE_LEAVING:
+            downstream_rearm(w, d)
+        if d.exchange is not NULL and not c.broken and not is_full(w, d.exchange):
             w.events.client_flushed(w, d.exchange)
         if c.item.generation != generation:
             return
+    if d.phase == PHASE_LEAVING:
+        leave(w, d)
+        return
     if (
         c.peer_ended
         and not w.gateway.half_close
@@ -372,8 +420,12 @@ cdef void downstream_run(Worker *w, Downstream *d) noexcept nogil:
     cdef int turns = 0
     cdef Bytes held
     cdef size_t n
+    if d.phase == PHASE_LEAVING:
+        leave(w, d)
+        return
     while c.item.generation == generation:
-        if c.broken:
+        # What a client said in a tunnel before it reset it was said.
+        if c.broken and (c.body_kind != BODY_RAW or not c.readable):
             lost(w, d)
             return
         if d.phase == PHASE_LINGER:
@@ -382,6 +434,10 @@ cdef void downstream_run(Worker *w, Downstream *d) noexcept nogil:
         elif d.exchange is not NULL and (
             c.body_kind == BODY_NONE or not takes_body(w, d.exchange)
         ):
+            if c.broken and d.read_deadline_ms == 0:
+                # The endpoint has as long to take the rest of it.
+                d.read_deadline_ms = w.now_ms + w.gateway.send_timeout_ms
+                downstream_rearm(w, d)
             return
         elif c.fed:
             if not c.readable:
@@ -398,10 +454,13 @@ cdef void downstream_run(Worker *w, Downstream *d) noexcept nogil:
             if n:
                 fg_bump(&w.row.bytes_in, <int64_t>n)
                 feed(w, d, w.scratch, n)
+            elif c.broken:
+                # Not the end of what was sent, even where recv says so.
+                continue
             elif c.peer_ended == 2:
                 ended(w, d)
                 return
-            elif not c.broken:
+            else:
                 return
         else:
             return
@@ -432,16 +491,16 @@ cdef void ended(Worker *w, Downstream *d) noexcept nogil:
 
 cdef bint linger(Worker *w, Downstream *d) noexcept nogil:
     """Discard what comes. True: nothing more to do now."""
-    cdef ssize_t n
     if not d.conn.readable:
         return True
-    n = conn_recv(w, &d.conn, w.scratch, w.scratch_bytes)
-    d.linger_left -= n
-    if d.conn.peer_ended == 2 or d.linger_left <= 0:
-        if bytes_len(&d.conn.output) == 0 or d.linger_left <= 0:
-            downstream_close(w, d, False)
-        return True
-    return False
+    if conn_recv(w, &d.conn, w.scratch, w.scratch_bytes) > 0:
+        d.last_read_ms = w.now_ms
+        return False
+    if d.conn.broken:
+        return False
+    if d.conn.peer_ended == 2 and bytes_len(&d.conn.output) == 0:
+        downstream_close(w, d, False)
+    return True
 
 
 # --- reading ---------------------------------------------------------------
@@ -652,6 +711,21 @@ cdef void send_end(Worker *w, Exchange *x) noexcept nogil:
         conn_push(w)
 
 
+cdef void cut(Worker *w, Exchange *x) noexcept nogil:
+    cdef Downstream *d = x.client
+    d.exchange = NULL
+    x.client = NULL
+    if x.response_kind == BODY_RAW:
+        d.phase = PHASE_LEAVING
+        conn_leave(w, &d.conn)
+        leave(w, d)
+    else:
+        # Fewer bytes than announced, or no last chunk: a FIN shows it as well
+        # (RFC 9112 section 8), and destroys nothing.
+        d.close_after = 1
+        downstream_next(w, d)
+
+
 cdef void reset(Worker *w, Exchange *x) noexcept nogil:
     if x.client is not NULL:
         downstream_close(w, x.client, True)
@@ -677,6 +751,7 @@ cdef SideOps SIDE
 SIDE.head = send_head
 SIDE.body = send_body
 SIDE.end = send_end
+SIDE.cut = cut
 SIDE.reset = reset
 SIDE.resume = resume
 SIDE.is_full = is_full

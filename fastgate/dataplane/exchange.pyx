@@ -9,8 +9,8 @@ The steps of an exchange, who keeps its time, and what a fault does to it:
     QUEUED    a connection to come free  queue_timeout       reply
     CONNECT   the endpoint to accept     connect_timeout     another endpoint, or reply
     FORWARD   the response head          upstream_timeout    replay, retry, or reply
-    RELAY     the response body          between_timeout     client is reset
-    TUNNEL    either side                tunnel_timeout      both are reset
+    RELAY     the response body          between_timeout     client is cut
+    TUNNEL    either side                tunnel_timeout      both are cut
     DRAIN     the client to read it all  send_timeout        client is reset
     DONE      nothing: is freed          -                   -
 
@@ -25,7 +25,9 @@ writes the log line and gives the client connection back.
 
 A fault goes to one of two places: upstream_fault() decides whether to try again,
 abandon() ends the exchange by a reply or, when part of an answer is already
-out, by a reset, since a cut answer must not look whole (RFC 9112 section 8).
+out, by a cut: what was read of it is delivered, and then the connection ends so
+that it does not look whole (RFC 9112 section 8). The client's own faults, and
+ours, reset it.
 
 When a request may be sent again:
   - nothing of it was sent (no connection): always;
@@ -71,6 +73,7 @@ from fastgate.dataplane.conn cimport (
     conn_push,
     conn_stage,
     conn_staged,
+    conn_unstage,
 )
 from fastgate.dataplane.downstream cimport (
     downstream_close, downstream_next, downstream_side, downstream_tunnel,
@@ -526,6 +529,9 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
             # What the client still sends is not the beginning of another request.
             x.client.close_after = 1
         framing.close = x.client.close_after
+    if w.staged is &x.client.conn:
+        conn_push(w)
+    x.client.conn.spoke = 0
     fault = x.client_ops.head(w, x, &framing)
     if fault:
         upstream_fault(w, x, fault)
@@ -570,7 +576,7 @@ cdef void response_end(Worker *w, Exchange *x) noexcept nogil:
     release_lease(w, x, False)
     x.step = STEP_DRAIN
     x.client_ops.end(w, x)
-    if bytes_len(&x.client.conn.output) == 0:
+    if bytes_len(&x.client.conn.output) == 0 and not x.client.conn.broken:
         finish(w, x)
     wake_queue(w, group)
 
@@ -594,6 +600,8 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
         and x.response_done
         and bytes_len(&x.client.conn.output) == 0
         and bytes_len(&x.upstream.conn.output) == 0
+        and not x.client.conn.broken
+        and not x.upstream.conn.broken
     ):
         conn_push(w)
         upstream_close(w, x.upstream, False)
@@ -641,23 +649,41 @@ cdef void client_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
 
 
 cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
-    """End `x` by `fault`: a reply if one can still be given, else a reset."""
+    """End `x` by `fault`: by a reply if one can still be given, else by a cut."""
     cdef const FaultInfo *info = fault_info(fault)
     cdef int group = x.group
-    cdef bint cut = x.response_started or fault == FAULT_CLIENT_ABORT
     x.fault = <uint8_t>fault
     if x.step == STEP_QUEUED:
         dequeue(w, x)
-    x.upstream_ops.reset(w, x)
+    if x.step == STEP_TUNNEL:
+        x.upstream_ops.cut(w, x)
+    else:
+        x.upstream_ops.reset(w, x)
     release_lease(w, x, info.side == SIDE_UPSTREAM)
-    if x.client is not NULL and (cut or fault == FAULT_SEND_TIMEOUT):
-        x.client_ops.reset(w, x)
+    if x.response_started:
+        take_back(w, x)
+    if x.client is not NULL:
+        if fault == FAULT_CLIENT_ABORT or fault == FAULT_SEND_TIMEOUT:
+            x.client_ops.reset(w, x)
+        elif x.response_started and info.side == SIDE_UPSTREAM:
+            x.client_ops.cut(w, x)
+        elif x.response_started:
+            x.client_ops.reset(w, x)
     if x.client is NULL:
         finish(w, x)
     else:
         reply(w, x, info)
     if group >= 0:
         wake_queue(w, group)
+
+
+cdef void take_back(Worker *w, Exchange *x) noexcept nogil:
+    """As if the answer had not begun, if none of it has left the stage yet."""
+    if x.client is not NULL and not x.client.conn.spoke:
+        fg_bump(&w.row.bytes_out, -<int64_t>conn_unstage(w, &x.client.conn))
+        x.response_started = 0
+        x.response_bytes = 0
+        x.status = 0
 
 
 cdef void exchange_abandon(Worker *w, Exchange *x, int fault) noexcept nogil:

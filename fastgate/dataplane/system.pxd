@@ -136,6 +136,13 @@ cdef extern from "<arpa/inet.h>" nogil:
     const char *inet_ntop(int family, const void *src, char *dst, socklen_t n)
     int inet_pton(int family, const char *src, void *dst)
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, void *value)
+
+cdef extern from "<linux/sockios.h>" nogil:
+    enum:
+        SIOCOUTQ
+
 cdef extern from "<sys/un.h>" nogil:
     struct sockaddr_un:
         uint16_t sun_family

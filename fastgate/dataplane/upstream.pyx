@@ -20,6 +20,8 @@ from fastgate.dataplane.conn cimport (
     LIFE_BUSY,
     LIFE_CONNECTING,
     LIFE_IDLE,
+    LIFE_LEAVING,
+    LEAVE_LOOK_MS,
     READS_PER_TURN,
     STEP_FORWARD,
     STEP_TUNNEL,
@@ -31,6 +33,8 @@ from fastgate.dataplane.conn cimport (
     conn_close,
     conn_end,
     conn_flush,
+    conn_has_left,
+    conn_leave,
     conn_open,
     conn_queue,
     conn_recv,
@@ -203,6 +207,14 @@ cdef void upstream_release(Worker *w, Exchange *x) noexcept nogil:
         upstream_close(w, u, False)
 
 
+cdef void leave(Worker *w, Upstream *u) noexcept nogil:
+    """LIFE_LEAVING: close when the endpoint has all, or takes no more."""
+    if conn_has_left(w, &u.conn):
+        upstream_close(w, u, True)
+    else:
+        timer_set(&w.wheel, &u.conn.timer, w.now_ms + LEAVE_LOOK_MS)
+
+
 cdef const UpstreamPlan *plan_of(Worker *w, Upstream *u) noexcept nogil:
     return &w.upstream_plans[w.endpoint_plans[u.endpoint].upstream]
 
@@ -223,12 +235,18 @@ cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil
             c.urgent = 1
     if events & EPOLLOUT and bytes_len(&c.output):
         conn_flush(w, c)
-        if bytes_len(&c.output) == 0 and u.exchange is not NULL:
+        if (
+            bytes_len(&c.output) == 0 and not c.broken and u.exchange is not NULL
+        ):
             w.events.upstream_flushed(w, u.exchange)
             if c.item.generation != generation:
                 # The last byte of a tunnel: `u` is closed.
                 return
-    if c.readable or c.broken:
+    if u.life == LIFE_LEAVING:
+        if events & EPOLLERR or (events & EPOLLHUP and not c.shut):
+            c.broken = 1
+        leave(w, u)
+    elif c.readable or c.broken:
         upstream_run(w, u)
 
 
@@ -255,7 +273,9 @@ cdef void connected(Worker *w, Upstream *u, uint32_t events) noexcept nogil:
 
 cdef void upstream_timer(Worker *w, Upstream *u) noexcept nogil:
     cdef Exchange *x = u.exchange
-    if u.life == LIFE_IDLE or x is NULL:
+    if u.life == LIFE_LEAVING:
+        leave(w, u)
+    elif u.life == LIFE_IDLE or x is NULL:
         upstream_close(w, u, False)
     elif u.life == LIFE_CONNECTING:
         w.events.upstream_fault(w, x, FAULT_CONNECT_TIMEOUT)
@@ -286,6 +306,9 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
     cdef Bytes held
     cdef size_t n
     if u.life == LIFE_CONNECTING:
+        return
+    if u.life == LIFE_LEAVING:
+        leave(w, u)
         return
     if u.life == LIFE_IDLE and not (c.readable or c.broken):
         # It came into its pool while it stood in the run queue.
@@ -520,6 +543,16 @@ cdef void send_end(Worker *w, Exchange *x) noexcept nogil:
         )
 
 
+cdef void cut(Worker *w, Exchange *x) noexcept nogil:
+    cdef Upstream *u = x.upstream
+    if u is not NULL:
+        u.exchange = NULL
+        x.upstream = NULL
+        u.life = LIFE_LEAVING
+        conn_leave(w, &u.conn)
+        leave(w, u)
+
+
 cdef void reset(Worker *w, Exchange *x) noexcept nogil:
     if x.upstream is not NULL:
         upstream_close(w, x.upstream, True)
@@ -541,6 +574,7 @@ cdef SideOps SIDE
 SIDE.head = send_head
 SIDE.body = send_body
 SIDE.end = send_end
+SIDE.cut = cut
 SIDE.reset = reset
 SIDE.resume = resume
 SIDE.is_full = is_full

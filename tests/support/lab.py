@@ -19,6 +19,12 @@ from fastgate.config.model import Config
 from fastgate.control.plan import make_plan
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+)
+SWITCHED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+)
 
 
 class _Silent:
@@ -115,6 +121,26 @@ class Lab:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
+    def tunnel(self, **kwargs: int) -> tuple[socket.socket, socket.socket]:
+        """A client and a service with a tunnel between them."""
+        client = self.client()
+        client.sendall(UPGRADE)
+        service = self.accept(**kwargs)
+        self.read(service, b"\r\n\r\n")
+        service.sendall(SWITCHED)
+        self.read(client, b"\r\n\r\n")
+        return client, service
+
+    def ask(
+        self, data: bytes | None = None, *, receive_bytes: int = 0
+    ) -> tuple[socket.socket, socket.socket]:
+        """A client that has sent `data`, and the service that has its head."""
+        client = self.client(receive_bytes)
+        client.sendall(data or request())
+        service = self.accept()
+        self.read(service, b"\r\n\r\n")
+        return client, service
+
     def poll(self) -> None:
         self.engine.poll()
 
@@ -156,6 +182,19 @@ class Lab:
             piece = sock.recv(65536)
             if not piece:
                 return data
+            data += piece
+
+    def read_any_end(self, sock: socket.socket) -> tuple[bytes, str]:
+        """Read until the peer's end, and say which: `fin` or `reset`."""
+        data = b""
+        while True:
+            self.until(lambda: is_readable(sock), f"an end after {len(data)} bytes")
+            try:
+                piece = sock.recv(65536)
+            except ConnectionResetError:
+                return data, "reset"
+            if not piece:
+                return data, "fin"
             data += piece
 
     def pause(self, for_s: float) -> None:
