@@ -518,6 +518,24 @@ def _table() -> tuple[Knob, ...]:
             high=_DAY_MS,
         ),
         Knob(
+            key="lingering_time",
+            kind=duration,
+            default="30s",
+            group=client,
+            help="longest time to discard what a client still sends once it has its"
+            " last answer, so that it can read it: a 413 amid an upload; 0: none",
+            high=_DAY_MS,
+        ),
+        Knob(
+            key="lingering_timeout",
+            kind=duration,
+            default="5s",
+            group=client,
+            help="silence that ends that time early",
+            low=1,
+            high=_DAY_MS,
+        ),
+        Knob(
             key="max_header",
             kind=size,
             default="32k",

@@ -197,6 +197,8 @@ class Gateway(_Settings):
     body_timeout: int = _knob("body_timeout")
     min_rate: int = _knob("min_rate")
     send_timeout: int = _knob("send_timeout")
+    lingering_time: int = _knob("lingering_time")
+    lingering_timeout: int = _knob("lingering_timeout")
     max_header: int = _knob("max_header")
     max_headers: int = _knob("max_headers")
     max_target: int = _knob("max_target", factory=_head_or_less)

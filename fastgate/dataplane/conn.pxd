@@ -38,6 +38,7 @@ cdef enum:
     REQUEST_HEAD_BYTES = 131072     # as written: the largest read, our fields, rules
     RESPONSE_HEAD_BYTES = 69632     # the same, toward the client
     STAGE_COPY = 8192           # a body up to this is copied behind its head
+    MAX_LINGERERS = 512         # clients of a worker in PHASE_LINGER
     LEAVE_LOOK_MS = 32          # between looks at what a leaving peer still has to take
     READS_PER_TURN = 8          # reads of one socket before the others' turn
     PEER_TEXT = 46
@@ -89,6 +90,7 @@ cdef struct Downstream:
     Exchange *exchange
     uint8_t phase               # a Phase
     uint8_t close_after         # the connection ends with this exchange
+    uint8_t goes_on             # may send more behind the request, or was misread
     uint8_t peer_len
     uint8_t peer_is_v6
     uint8_t peer_trusted
@@ -257,6 +259,8 @@ cdef struct Worker:
     Slab exchanges
     Downstream *idle_first      # clients between requests, idle longest first
     Downstream *idle_last
+    uint64_t lingerers[MAX_LINGERERS]   # tokens, a ring: the next is the oldest
+    uint32_t next_lingerer
     Pool *pools                 # [n_endpoints]
     Group *groups               # [n_upstreams]
     RetryBudget *budgets        # [n_upstreams]
@@ -284,6 +288,7 @@ cdef int conn_open(
 ) noexcept nogil
 cdef void conn_close(Worker *w, Conn *c, bint reset) noexcept nogil
 cdef ssize_t conn_recv(Worker *w, Conn *c, char *into, size_t room) noexcept nogil
+cdef ssize_t conn_discard(Worker *w, Conn *c) noexcept nogil
 cdef char *conn_stage(Worker *w, Conn *c, size_t room) noexcept nogil
 cdef void conn_staged(Worker *w, size_t n) noexcept nogil
 cdef void conn_write(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil

@@ -29,6 +29,7 @@ from fastgate.dataplane.system cimport (
     EPOLLPRI,
     EPOLLRDHUP,
     MSG_NOSIGNAL,
+    MSG_TRUNC,
     SHUT_WR,
     SIOCOUTQ,
     SO_LINGER,
@@ -121,7 +122,22 @@ cdef void conn_close(Worker *w, Conn *c, bint reset) noexcept nogil:
 
 
 cdef ssize_t conn_recv(Worker *w, Conn *c, char *into, size_t room) noexcept nogil:
-    """Bytes read; 0: nothing for now (see peer_ended and broken).
+    """Bytes read; 0: nothing for now (see peer_ended and broken)."""
+    return receive(c, into, room, 0)
+
+
+cdef ssize_t conn_discard(Worker *w, Conn *c) noexcept nogil:
+    """Like conn_recv, but nobody wants the bytes: TCP does not even copy them.
+
+    Other sockets ignore MSG_TRUNC, so there must be room for them (tcp(7)).
+    """
+    return receive(c, w.scratch, w.scratch_bytes, MSG_TRUNC)
+
+
+cdef inline ssize_t receive(
+    Conn *c, char *into, size_t room, int flags
+) noexcept nogil:
+    """One recv.
 
     A short read has emptied the socket: with edge triggering, what comes later
     makes a new edge (epoll(7)), so EAGAIN need not be seen. Not so once the peer
@@ -129,7 +145,7 @@ cdef ssize_t conn_recv(Worker *w, Conn *c, char *into, size_t room) noexcept nog
     """
     cdef ssize_t n
     while True:
-        n = recv(c.fd, into, room, 0)
+        n = recv(c.fd, into, room, flags)
         if n > 0:
             if <size_t>n < room and not c.peer_ended and not c.urgent:
                 c.readable = 0

@@ -11,7 +11,7 @@ requests, and a client that pipelines owns no more memory than one that does not
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
@@ -22,6 +22,7 @@ from fastgate.dataplane.conn cimport (
     BODY_RAW,
     KIND_DOWNSTREAM,
     LEAVE_LOOK_MS,
+    MAX_LINGERERS,
     PEER_TEXT,
     PHASE_BUSY,
     PHASE_HEAD,
@@ -37,6 +38,7 @@ from fastgate.dataplane.conn cimport (
     SideOps,
     Worker,
     conn_close,
+    conn_discard,
     conn_end,
     conn_flush,
     conn_has_left,
@@ -50,6 +52,7 @@ from fastgate.dataplane.conn cimport (
     conn_write,
     conn_write_chunk,
     takes_body,
+    token,
 )
 from fastgate.dataplane.faults cimport (
     FAULT_BODY_TIMEOUT,
@@ -65,12 +68,14 @@ from fastgate.dataplane.faults cimport (
 from fastgate.dataplane.idle cimport idle_add, idle_longest, idle_remove
 from fastgate.dataplane.limits cimport is_trusted
 from fastgate.dataplane.memory cimport (
+    GENERATION_MASK,
     Bytes,
     bytes_append,
     bytes_drop,
     bytes_len,
     bytes_reserve,
     bytes_take,
+    slab_find,
     slab_give,
     slab_take,
     timer_idle,
@@ -98,8 +103,7 @@ from fastgate.dataplane.wire cimport (
 
 cdef enum:
     HEAD_READ_BYTES = 1024      # how much to read at a time behind a partial head
-    LINGER_MS = 30000           # how long a client may go on sending after it has
-    LINGER_SILENT_MS = 5000     # had our last word, and be silent while it does
+    DRAIN_LINGER_MS = 1000      # the most of lingering_time in a worker that goes
     RATE_WINDOW_MS = 10000      # over which the minimum rate must be kept
     DRAIN_GRACE_MS = 500        # for a request on its way over an idle connection
 
@@ -123,6 +127,7 @@ cdef Downstream *downstream_open(
     d.phase = PHASE_IDLE
     d.is_idle = 0
     d.close_after = 0
+    d.goes_on = 0
     d.listener = listener
     d.requests = 0
     name_peer(w, d, peer)
@@ -216,7 +221,9 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
     if d.close_after:
         if w.staged is c:
             conn_push(w)
-        if bytes_len(&c.output) or (unread and c.peer_ended != 2):
+        if bytes_len(&c.output) or (
+            (unread or d.goes_on) and c.peer_ended != 2 and w.gateway.lingering_ms
+        ):
             # Closing now would reset the connection, and the client might lose
             # an answer that it has not read yet (RFC 9112 section 9.6).
             start_linger(w, d)
@@ -246,20 +253,42 @@ cdef void start_linger(Worker *w, Downstream *d) noexcept nogil:
     conn_queue(w, &d.conn)
 
 
-cdef int64_t linger_deadline(const Downstream *d) noexcept nogil:
-    cdef int64_t silent = d.last_read_ms + LINGER_SILENT_MS
+cdef int64_t linger_deadline(Worker *w, const Downstream *d) noexcept nogil:
+    cdef int64_t silent = d.last_read_ms + w.gateway.lingering_silent_ms
     return silent if silent < d.linger_by_ms else d.linger_by_ms
 
 
 cdef void wait_for_end(Worker *w, Downstream *d) noexcept nogil:
-    """Our FIN is out: the client's is awaited from now on."""
-    if d.conn.peer_ended == 2:
+    """Our FIN is out: the client's is awaited from now on.
+
+    Only so many may be waited for at a time; a newcomer takes the place of the one
+    that has had the longest time to read its answer.
+    """
+    cdef uint64_t *place = &w.lingerers[w.next_lingerer]
+    cdef Downstream *oldest = NULL
+    if d.conn.peer_ended == 2 or w.gateway.lingering_ms == 0:
         downstream_close(w, d, False)
         return
-    d.linger_by_ms = w.now_ms + LINGER_MS
+    if place[0]:
+        oldest = <Downstream *>slab_find(
+            &w.downstreams, <uint32_t>place[0],
+            <uint32_t>(place[0] >> 32) & GENERATION_MASK,
+        )
+    if oldest is not NULL and oldest.phase == PHASE_LINGER:
+        downstream_close(w, oldest, False)
+    place[0] = token(KIND_DOWNSTREAM, d.conn.item.index, d.conn.item.generation)
+    w.next_lingerer = (w.next_lingerer + 1) % MAX_LINGERERS
+    d.linger_by_ms = w.now_ms + w.gateway.lingering_ms
     d.last_read_ms = w.now_ms
-    d.read_deadline_ms = linger_deadline(d)
+    if w.draining:
+        hurry(w, d)
+    d.read_deadline_ms = linger_deadline(w, d)
     downstream_rearm(w, d)
+
+
+cdef void hurry(Worker *w, Downstream *d) noexcept nogil:
+    if d.linger_by_ms > w.now_ms + DRAIN_LINGER_MS:
+        d.linger_by_ms = w.now_ms + DRAIN_LINGER_MS
 
 
 cdef void downstream_tunnel(Worker *w, Downstream *d) noexcept nogil:
@@ -276,6 +305,10 @@ cdef void downstream_drain(Worker *w, Downstream *d) noexcept nogil:
     """
     if d.phase == PHASE_IDLE and d.exchange is NULL:
         d.read_deadline_ms = w.now_ms + DRAIN_GRACE_MS
+        downstream_rearm(w, d)
+    elif d.phase == PHASE_LINGER and d.read_deadline_ms:
+        hurry(w, d)
+        d.read_deadline_ms = linger_deadline(w, d)
         downstream_rearm(w, d)
 
 
@@ -331,8 +364,8 @@ cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
         refuse(w, d, FAULT_HEADER_TIMEOUT)
     elif d.phase == PHASE_BUSY:
         body_deadline(w, d)
-    elif d.phase == PHASE_LINGER and linger_deadline(d) > w.now_ms:
-        d.read_deadline_ms = linger_deadline(d)
+    elif d.phase == PHASE_LINGER and linger_deadline(w, d) > w.now_ms:
+        d.read_deadline_ms = linger_deadline(w, d)
         downstream_rearm(w, d)
     else:
         downstream_close(w, d, False)
@@ -491,10 +524,13 @@ cdef void ended(Worker *w, Downstream *d) noexcept nogil:
 
 cdef bint linger(Worker *w, Downstream *d) noexcept nogil:
     """Discard what comes. True: nothing more to do now."""
+    cdef ssize_t n
     if not d.conn.readable:
         return True
-    if conn_recv(w, &d.conn, w.scratch, w.scratch_bytes) > 0:
+    n = conn_discard(w, &d.conn)
+    if n > 0:
         d.last_read_ms = w.now_ms
+        fg_bump(&w.row.bytes_in, n)
         return False
     if d.conn.broken:
         return False
@@ -509,6 +545,7 @@ cdef void refuse(Worker *w, Downstream *d, int fault) noexcept nogil:
     """What came is no request: busy with saying so until the client has taken it."""
     idle_remove(w, d)
     d.phase = PHASE_BUSY
+    d.goes_on = 1
     d.read_deadline_ms = 0
     timer_idle(&d.conn.timer)
     w.events.request_refused(w, d, fault)
@@ -666,6 +703,7 @@ cdef void head_complete(Worker *w, Downstream *d) noexcept nogil:
             and d.requests >= w.gateway.keepalive_requests
         )
     )
+    d.goes_on = w.request.keep_alive
     d.last_read_ms = w.now_ms
     w.events.request_head(w, d)
     if c.item.generation == generation and d.exchange is not NULL:

@@ -163,6 +163,8 @@ cdef class Plan:
         p.header_timeout_ms = g["header_timeout"]
         p.body_timeout_ms = g["body_timeout"]
         p.send_timeout_ms = g["send_timeout"]
+        p.lingering_ms = g["lingering_time"]
+        p.lingering_silent_ms = g["lingering_timeout"]
         p.keepalive_ms = g["keepalive"]
         p.keepalive_requests = g["keepalive_requests"]
         p.min_rate = g["min_rate"]

@@ -99,6 +99,7 @@ cdef extern from "<sys/socket.h>" nogil:
         SO_KEEPALIVE
         MSG_NOSIGNAL
         MSG_PEEK
+        MSG_TRUNC
         MSG_DONTWAIT
         SHUT_WR
     int socket(int family, int kind, int protocol)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import urllib.error
+import urllib.request
 
 import pytest
 from support import addresses
@@ -329,6 +331,17 @@ def test_a_counted_body_over_the_limit_is_refused_at_its_head(
     assert client.read_response("POST").status == 413
     assert client.is_closed()
     assert fresh.received == b""
+
+
+def test_a_client_that_sends_its_whole_upload_first_reads_the_413(
+    narrow: Gateway, fresh: Origin
+) -> None:
+    url = f"http://{narrow.address}/"
+    for _ in range(10):
+        with pytest.raises(urllib.error.HTTPError) as answer:
+            urllib.request.urlopen(url, data=bytes(8 << 20), timeout=10)
+        assert answer.value.code == 413
+        answer.value.close()
 
 
 def test_a_chunked_body_over_the_limit_is_refused_when_it_gets_there(

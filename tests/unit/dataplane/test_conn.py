@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 
 import pytest
 from support import addresses
-from support.lab import Lab, is_readable, request
+from support.lab import OK, Lab, is_readable, request
 
 MakeLab = Callable[..., Lab]
 
@@ -187,3 +188,103 @@ def test_an_answer_whose_reader_resets_did_not_go_well(make_lab: MakeLab) -> Non
     assert lab.row["exchanges"] == 0
     assert lab.row["faults"] == 1
     assert not is_readable(service)
+
+
+# Lingering: the last answer can be read by who is still sending.
+
+
+UPLOAD = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8388608\r\n\r\n"
+
+
+def test_a_refused_upload_is_drained_until_its_sender_reads(make_lab: MakeLab) -> None:
+    lab = make_lab(max_body="1m")
+    client = lab.client()
+    client.sendall(UPLOAD)
+    pour(lab, client, 8_388_608)
+
+    data, end = lab.read_any_end(client)
+    assert (data[:12], end) == (b"HTTP/1.1 413", "fin")
+
+
+def test_an_answer_to_a_refused_head_survives_what_comes_late(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab()
+    client = lab.client()
+    client.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nBad Name: x\r\n")
+    lab.settle()
+    for late in (b"Another: y\r\n", b"\r\n"):
+        client.sendall(late)
+        lab.settle()
+
+    data, end = lab.read_any_end(client)
+    assert (data[:12], end) == (b"HTTP/1.1 400", "fin")
+
+
+def test_a_pipelined_request_does_not_destroy_the_last_answer(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(keepalive_requests=1)
+    client, service = lab.ask()
+    service.sendall(OK)
+    lab.settle()
+    for late in (request("/next"), request("/more")):
+        client.sendall(late)
+        lab.settle()
+
+    data, end = lab.read_any_end(client)
+    assert (data[-2:], end) == (b"ok", "fin")
+
+
+def test_lingering_ends_with_silence(make_lab: MakeLab) -> None:
+    lab = make_lab(lingering_timeout="50ms")
+    client = lab.client()
+    client.sendall(b"nonsense\r\n\r\n")
+    lab.read_end(client)
+
+    lab.until(lambda: lab.row["connections"] == 0, "the end of lingering")
+
+
+def test_lingering_ends_in_time_though_the_client_goes_on(make_lab: MakeLab) -> None:
+    lab = make_lab(lingering_time="100ms")
+    client = lab.client()
+    client.sendall(UPLOAD.replace(b"test", b""))
+    client.setblocking(False)
+
+    def is_gone() -> bool:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionError):
+            client.send(b"x" * 100)
+        return lab.row["connections"] == 0
+
+    lab.until(is_gone, "the end of lingering")
+
+
+def test_one_lingering_client_too_many_costs_the_oldest_its_place(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab()
+    clients = [lab.client() for _ in range(513)]
+    for client in clients:
+        client.sendall(b"nonsense\r\n\r\n")
+        lab.read_end(client)
+    lab.settle()
+
+    assert lab.row["connections"] == 512
+    for client in clients[:2]:
+        client.send(b"x")
+    lab.settle()
+    with pytest.raises(BrokenPipeError):
+        clients[0].send(b"x")
+    assert clients[1].send(b"x") == 1
+
+
+def test_a_worker_that_goes_does_not_wait_for_lingering_clients(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab()
+    client = lab.client()
+    client.sendall(b"nonsense\r\n\r\n")
+    lab.read_end(client)
+    lab.engine.drain()
+
+    lab.until(lab.engine.is_drained, "the end of lingering", within_s=3)
