@@ -119,6 +119,7 @@ def test_the_knobs_of_help_are_the_known_ones() -> None:
         *("--keepalive", "--keepalive-requests", "--header-timeout"),
         *("--body-timeout", "--min-rate", "--send-timeout", "--max-header"),
         *("--max-headers", "--max-target", "--max-body", "--buffer-response"),
+        *("--lingering-time", "--lingering-timeout"),
         *("--connect-timeout", "--upstream-timeout", "--between-timeout"),
         *("--half-close", "--tunnel-timeout", "--buffer-request"),
         *("--deadline", "--retries", "--retry-budget", "--upstream-pool"),
