@@ -397,21 +397,6 @@ def test_the_limits_of_a_head_are_exact(
     assert client.read_response().status == status
 
 
-def test_a_worker_takes_no_more_connections_than_it_may(rig: Rig) -> None:
-    gateway = rig.gateway(rig.origin(), max_conns=5)
-    clients = [rig.client(gateway) for _ in range(5)]
-    assert [client.ask("GET", "/size/1").status for client in clients] == [200] * 5
-    extra = rig.client(gateway)
-    extra.send_as_far_as_taken(HEAD)
-    if extra.has_answer(0.3):
-        raw, _ = extra.read_to_any_end()
-        assert raw == b"" or raw.startswith(b"HTTP/1.1 503 ")
-    extra.close()
-    clients.pop().close()
-
-    eventually(lambda: gateway.fetch("GET", "/size/1").status == 200, within_s=3)
-
-
 def test_the_answer_of_the_gateway_itself_is_short_and_plain(
     clocks: Gateway, quiet: Rig
 ) -> None:
