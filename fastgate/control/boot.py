@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastgate._core import Plan, Region
+from fastgate.config.across import covers, loop_message
+from fastgate.config.address import Address, parse_address
 from fastgate.control.logs import ErrorLog, Log, open_access_log, open_log, reason
 from fastgate.control.pidfile import PidFile
 from fastgate.control.plan import PlanValues, make_plan
@@ -21,6 +23,8 @@ from fastgate.control.privileges import (
     raise_open_files,
     too_few_files,
 )
+from fastgate.control.resolve import Names, StoppedError, resolve
+from fastgate.control.signals import SignalQueue
 from fastgate.control.sockets import BoundListener, bind_admin, bind_listeners
 from fastgate.errors import StartError
 
@@ -57,6 +61,12 @@ class Estate:
         for listener in self.listeners:
             listener.close()
 
+    def stop_listening(self) -> None:
+        """In the master, for good: a successor finds paths and ports free."""
+        for listener in self.listeners:
+            listener.unlink()
+            listener.close()
+
     def reopen_logs(self) -> tuple[int, int]:
         """Open both logs afresh and write to them from now on.
 
@@ -85,11 +95,12 @@ class Estate:
             return -1
 
 
-def prepare(config: "Config", at_exit: ExitStack) -> Estate:
-    """Do all that can fail, in order: limits, names, logs, sockets, memory, pid file.
+def prepare(config: "Config", at_exit: ExitStack, signals: SignalQueue) -> Estate:
+    """Do all that can fail, in order: limits, logs, names, sockets, memory, pid file.
 
     at_exit  what undoes it, last first
-    Raises StartError; what was done until then is undone by `at_exit`.
+    Raises StartError, and StoppedError when told to stop while names are resolved;
+    what was done until then is undone by `at_exit`.
     """
     gateway = config.gateway
     log = ErrorLog(gateway.error_log, gateway.log_level)
@@ -104,16 +115,18 @@ def prepare(config: "Config", at_exit: ExitStack) -> Estate:
     access_log_fd = open_access_log(gateway.access_log)
     if access_log_fd >= 0:
         at_exit.callback(os.close, access_log_fd)
-    listeners = bind_listeners(gateway, config.listeners)
+    names = _resolve_all(config, signals, log)
+    listeners = bind_listeners(gateway, config.listeners, names)
     for listener in listeners:
-        at_exit.callback(listener.unlink)
         at_exit.callback(listener.close)
+        at_exit.callback(listener.unlink)
     admin = None
     if gateway.admin_socket is not None:
         admin, admin_file = bind_admin(gateway.admin_socket)
-        at_exit.callback(admin_file.unlink)
         at_exit.callback(admin.close)
-    values = make_plan(config, listeners, log)
+        at_exit.callback(admin_file.unlink)
+    values = make_plan(config, listeners, log, names)
+    _refuse_loops(values)
     values.gateway["max_conns"] = max_connections
     region, plan = _make_core(gateway.workers, values)
     pid_file = None
@@ -133,6 +146,44 @@ def prepare(config: "Config", at_exit: ExitStack) -> Estate:
         region=region,
         pid_file=pid_file,
     )
+
+
+def _resolve_all(config: "Config", signals: SignalQueue, log: Log) -> Names:
+    """Resolve every host of listeners and endpoints, before anything listens."""
+    places = [
+        parse_address(text, listening=True)
+        for listener in config.listeners.values()
+        for text in listener.addresses
+    ]
+    targets = [
+        parse_address(endpoint.address, listening=False)
+        for upstream in config.upstreams.values()
+        for endpoint in upstream.endpoints
+    ]
+    try:
+        return resolve([*places, *targets], signals)
+    except StoppedError:
+        log.info("stopped before names were resolved")
+        raise
+    except OSError as error:
+        raise StartError(f"cannot resolve names: {reason(error)}") from None
+
+
+def _refuse_loops(values: PlanValues) -> None:
+    """Refuse endpoints that are listeners of ours, which a name may have hidden."""
+    places = [
+        (listener["name"], parse_address(listener["address"], listening=True))
+        for listener in values.listeners
+    ]
+    for upstream in values.upstreams:
+        for endpoint in upstream["endpoints"]:
+            if endpoint["host"] is None or endpoint["family"] == "unix":
+                continue  # a path is what the configuration said, and was checked
+            target = Address(endpoint["host"], endpoint["port"])
+            for name, place in places:
+                if covers(place, target):
+                    message = loop_message(endpoint["address"], name)
+                    raise StartError(f"upstream {upstream['name']}: {message}")
 
 
 def _make_core(workers: int, values: PlanValues) -> tuple[Region, Plan]:

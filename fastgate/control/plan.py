@@ -2,8 +2,8 @@
 
 Runs in: master.
 
-Host names of endpoints are resolved here, once. One that cannot be resolved is
-a down endpoint and a line in the error log, not a failure to start.
+A host name of an endpoint that cannot be resolved is a down endpoint and a line in
+the error log, not a failure to start.
 """
 
 import socket
@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from fastgate.config.address import Address, parse_address
 from fastgate.control.logs import Log
+from fastgate.control.resolve import Names
 
 if TYPE_CHECKING:
-    from fastgate.config.model import Config, Gateway, HeaderRules, Route, Upstream
+    from fastgate.config.model import (
+        Config,
+        Endpoint,
+        Gateway,
+        HeaderRules,
+        Route,
+        Upstream,
+    )
     from fastgate.control.sockets import BoundListener
 
 # Settings of the gateway that an upstream may override.
@@ -38,7 +46,7 @@ UPSTREAM_SETTINGS = (
 )
 
 
-_FAMILIES = {socket.AF_INET: "inet", socket.AF_INET6: "inet6"}
+_FAMILIES = {int(socket.AF_INET): "inet", int(socket.AF_INET6): "inet6"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +65,26 @@ class PlanValues:
 
 
 def make_plan(
-    config: "Config", bound: "Iterable[BoundListener]", log: Log
+    config: "Config",
+    bound: "Iterable[BoundListener]",
+    log: Log,
+    names: Names | None = None,
 ) -> PlanValues:
-    """Turn a configuration and what was bound for it into plain values."""
+    """Turn a configuration and what was bound for it into plain values.
+
+    names  what the hosts of endpoints stand for; without it they are asked for here
+    """
+    names = Names() if names is None else names
     upstreams: list[dict[str, Any]] = []
     first = 0
     for name, upstream in config.upstreams.items():
-        upstreams.append(_upstream(name, upstream, config.gateway, first, log))
+        values = _upstream(name, upstream, config.gateway)
+        values["first_endpoint"] = first
+        values["endpoints"] = [
+            _endpoint(name, endpoint, names, log) | {"index": index}
+            for index, endpoint in enumerate(upstream.endpoints, first)
+        ]
+        upstreams.append(values)
         first += len(upstream.endpoints)
     upstream_indexes = {name: index for index, name in enumerate(config.upstreams)}
     return PlanValues(
@@ -82,52 +103,47 @@ def _gateway(gateway: "Gateway") -> dict[str, Any]:
     return values
 
 
-def _upstream(
-    name: str, upstream: "Upstream", gateway: "Gateway", first: int, log: Log
-) -> dict[str, Any]:
-    endpoints: list[dict[str, Any]] = []
-    for index, endpoint in enumerate(upstream.endpoints, first):
-        family, host, port, is_up = _resolve(name, endpoint.address, log)
-        endpoints.append(
-            {
-                "index": index,
-                "address": endpoint.address,
-                "family": family,
-                "host": host,
-                "port": port,
-                "weight": endpoint.weight,
-                "up": is_up,
-            }
-        )
+def _upstream(name: str, upstream: "Upstream", gateway: "Gateway") -> dict[str, Any]:
     return {
         "name": name,
         "balance": upstream.balance,
         "hash_key": upstream.hash_key,
         "hash_bound": upstream.hash_bound,
-        "first_endpoint": first,
-        "endpoints": endpoints,
         **{key: _inherited(key, upstream, gateway) for key in UPSTREAM_SETTINGS},
     }
 
 
-def _resolve(upstream: str, text: str, log: Log) -> tuple[str, str | None, int, bool]:
+def _endpoint(
+    upstream: str, endpoint: "Endpoint", names: Names, log: Log
+) -> dict[str, Any]:
+    family, host, port, is_up = _resolve(upstream, endpoint.address, names, log)
+    return {
+        "address": endpoint.address,
+        "family": family,
+        "host": host,
+        "port": port,
+        "weight": endpoint.weight,
+        "up": is_up,
+    }
+
+
+def _resolve(
+    upstream: str, text: str, names: Names, log: Log
+) -> tuple[str, str | None, int, bool]:
     """Give family, literal or path (None: unknown), port, and whether it is up."""
     address = parse_address(text, listening=False)
     if address.path is not None:
         return "unix", address.path, 0, True
-    try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
+    found = names[address.host]
+    if not found.places:
         log.alert(
-            f"upstream {upstream}: cannot resolve {address.host}: {why};"
+            f"upstream {upstream}: cannot resolve {address.host}: {found.why};"
             f" endpoint {text} is down"
         )
         return "inet", None, address.port, False
     # A service started on "localhost" listens on IPv4 more often than on ::1.
-    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
-    family, _, _, _, place = found[0]
-    return _FAMILIES[family], str(place[0]), address.port, True
+    family, host = min(found.places, key=lambda place: place[0] != socket.AF_INET)
+    return _FAMILIES[family], host, address.port, True
 
 
 def _route(route: "Route", config: "Config", upstream_index: int) -> dict[str, Any]:

@@ -18,6 +18,8 @@ MASTER_SIGNALS = (
     signal.SIGUSR2,
     signal.SIGCHLD,
 )
+# Those that end the gateway.
+STOPS = frozenset({signal.SIGTERM, signal.SIGQUIT, signal.SIGINT})
 
 
 def _queue_only(_signum: int, _frame: FrameType | None) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fastgate.config.address import Address, parse_address
 from fastgate.control.logs import reason
+from fastgate.control.resolve import Names
 from fastgate.errors import StartError
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class BoundListener:
                 sock.close()
 
     def close(self) -> None:
+        """Stop listening, in this process: its sockets, not its file."""
         for sock in self.sockets:
             sock.close()
 
@@ -92,22 +94,36 @@ class SocketFile:
 
     path: str
     _made: os.stat_result = field(init=False)
+    _is_gone: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._made = os.lstat(self.path)
 
     def unlink(self) -> None:
-        """Remove it if it is still the one that was bound."""
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.lstat(self.path), self._made):
+        """Remove it if it is still the one that was bound; once.
+
+        To be called before the socket is closed: while somebody answers there no
+        successor takes the path. The number of a file may be given to another
+        once it is gone, so its age must be the same too.
+        """
+        if self._is_gone:
+            return
+        self._is_gone = True
+        with contextlib.suppress(OSError):
+            now = os.lstat(self.path)
+            if (
+                os.path.samestat(now, self._made)
+                and now.st_mtime_ns == self._made.st_mtime_ns
+            ):
                 os.unlink(self.path)
 
 
 def bind_listeners(
-    gateway: "Gateway", listeners: "dict[str, Listener]"
+    gateway: "Gateway", listeners: "dict[str, Listener]", names: Names
 ) -> list[BoundListener]:
     """Bind every address of every listener, one socket per worker slot.
 
+    names  what the hosts among the addresses stand for
     Raises StartError naming the address; nothing stays bound then.
     """
     bound: list[BoundListener] = []
@@ -115,11 +131,12 @@ def bind_listeners(
         for name, listener in listeners.items():
             for text in listener.addresses:
                 address = parse_address(text, listening=True)
-                bound += _bind(name, listener.protocol, address, gateway)
+                places = _places(address, names)
+                bound += _bind(name, listener.protocol, address, places, gateway)
     except BaseException:
         for earlier in bound:
-            earlier.close()
             earlier.unlink()
+            earlier.close()
         raise
     return bound
 
@@ -133,29 +150,34 @@ def bind_admin(path: str) -> tuple[socket.socket, SocketFile]:
 
 
 def _bind(
-    name: str, scheme: str, address: Address, gateway: "Gateway"
+    name: str,
+    scheme: str,
+    address: Address,
+    places: Sequence[_Place],
+    gateway: "Gateway",
 ) -> list[BoundListener]:
     try:
         if address.path is not None:
             sock, file = _bind_unix(address.path, _LISTENER_MODE, gateway.backlog)
             shared = [sock] * gateway.workers
             return [BoundListener(name, str(address), 0, scheme, shared, True, file)]
-        return [_bind_tcp(name, scheme, place, gateway) for place in _resolve(address)]
+        return [_bind_tcp(name, scheme, place, gateway) for place in places]
     except OSError as error:
         raise StartError(f"cannot listen on {address}: {reason(error)}") from None
 
 
-def _resolve(address: Address) -> Sequence[_Place]:
-    """Give every address of a host, as a listener takes them."""
-    found = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    places = [
-        _Place(family, str(sockaddr[0]), address.port)
-        for family, _, _, _, sockaddr in found
-    ]
-    unique = list(dict.fromkeys(places))
-    return [place for place in unique if _is_here(place)] or unique
+def _places(address: Address, names: Names) -> Sequence[_Place]:
+    """Give every address of a host, as a listener takes them. Raises StartError."""
+    if address.is_unix:
+        return ()
+    found = names[address.host]
+    if not found.places:
+        raise StartError(
+            f"cannot listen on {address}: {address.host} cannot be resolved:"
+            f" {found.why}"
+        )
+    places = [_Place(family, host, address.port) for family, host in found.places]
+    return [place for place in places if _is_here(place)] or places
 
 
 def _is_here(place: _Place) -> bool:

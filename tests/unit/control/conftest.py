@@ -24,11 +24,14 @@ PATIENCE_S = 20.0
 class Tiny:
     """`tiny_master.py` running; `wait_for` reads its error log line by line."""
 
-    def __init__(self, gateway=None, *, environment=None, listeners=None):
+    def __init__(
+        self, gateway=None, *, environment=None, listeners=None, upstreams=None
+    ):
         config = {
             "gateway": {"workers": 2, "pin": False, "drain": "5s"} | (gateway or {}),
             "listeners": listeners or {"main": {"address": "127.0.0.1:0"}},
-            "upstreams": {"main": {"endpoints": ["127.0.0.1:9", "127.0.0.1:10"]}},
+            "upstreams": upstreams
+            or {"main": {"endpoints": ["127.0.0.1:9", "127.0.0.1:10"]}},
             "routes": [{"name": "main", "upstream": "main"}],
         }
         self._reader, writer = os.pipe()

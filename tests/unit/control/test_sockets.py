@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from fastgate.control.resolve import Names, Resolved
 from fastgate.control.sockets import bind_admin, bind_listeners
 from fastgate.errors import StartError
 
@@ -33,7 +34,8 @@ def bind():
     everything = []
 
     def bound(*addresses, **changes):
-        found = bind_listeners(settings(**changes), {"main": listener(*addresses)})
+        main = {"main": listener(*addresses)}
+        found = bind_listeners(settings(**changes), main, Names())
         everything.extend(found)
         return found
 
@@ -170,6 +172,44 @@ def test_a_file_that_is_no_socket_is_left_alone(bind, tmp_path):
     with pytest.raises(StartError, match="the file exists and is no socket"):
         bind(f"unix:{path}")
     assert path.read_text() == "precious"
+
+
+def test_a_name_that_stands_for_nothing_is_told():
+    names = Names(nowhere=Resolved((), "Name or service not known"))
+
+    with pytest.raises(StartError) as caught:
+        bind_listeners(settings(), {"main": listener("nowhere:80")}, names)
+    assert str(caught.value) == (
+        "cannot listen on nowhere:80: nowhere cannot be resolved:"
+        " Name or service not known"
+    )
+
+
+def test_a_socket_file_with_the_number_of_a_file_that_is_gone_is_not_removed(
+    bind, tmp_path, monkeypatch
+):
+    path = tmp_path / "socket"
+    (one,) = bind(f"unix:{path}")
+    # What file systems do when the first is gone: the next one has its number.
+    monkeypatch.setattr(os.path, "samestat", lambda *_: True)
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+    one.unlink()
+
+    assert path.exists()
+
+
+def test_a_socket_file_is_removed_once(bind, tmp_path):
+    path = tmp_path / "socket"
+    (one,) = bind(f"unix:{path}")
+    one.unlink()
+    (other,) = bind(f"unix:{path}")
+    one._file._made = path.lstat()
+    one.unlink()
+
+    assert path.exists()
+    other.unlink()
 
 
 def test_a_socket_file_that_became_anothers_is_not_removed(bind, tmp_path):

@@ -1,6 +1,8 @@
 """Run a gateway over the fake core: `tiny_master.py CONFIG-AS-JSON`."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,8 +12,19 @@ import fake_core
 sys.modules["fastgate._core"] = fake_core
 
 from fastgate.config.model import Config  # noqa: E402
-from fastgate.control import master  # noqa: E402
+from fastgate.control import master, resolve  # noqa: E402
 from fastgate.errors import StartError  # noqa: E402
+
+if os.environ.get("FAKE_RESOLVER") == "hang":
+    ask = resolve.ask
+
+    def hang(host):
+        if not host.endswith(".invalid"):
+            return ask(host)
+        print("fastgate: resolving", file=sys.stderr, flush=True)
+        return signal.pause()
+
+    resolve.ask = hang
 
 if __name__ == "__main__":
     config = Config(**json.loads(sys.argv[1]))
