@@ -48,7 +48,7 @@ class Region:
         """
 
     def set_worker_state(self, slot: int, state: str) -> None:
-        """`booting`, `ready`, `draining` (worker) or `dead` (master)."""
+        """`booting`, `ready`, `draining` (worker), `dead` or `left` (master)."""
 
     def heartbeat(self, slot: int) -> None:
         """Worker: now, on CLOCK_MONOTONIC."""

@@ -20,12 +20,13 @@ _MOST_VALUE = (1 << 32) - 1
 
 
 class Kind(IntEnum):
-    """What a message says. Only READY goes from a child to the master."""
+    """What a message says. READY and LEFT go from a child to the master."""
 
     READY = 1  # the child serves
     DRAIN = 2  # finish what there is within `value` ms, then leave
     STOP = 3  # leave at once
     LOGS = 4  # the logs were reopened: their descriptors travel along
+    LEFT = 5  # the child is done, and cut `value` exchanges
 
 
 class Logs(IntFlag):

@@ -44,6 +44,7 @@ class Child:
     ready_s     when it said that it serves
     aborted_s   when it was sent SIGABRT for being stuck
     kill_at_s   when it will be sent SIGKILL
+    cut         exchanges that it said it cut when it left
     is_condemned  its end is the master's doing
     """
 
@@ -53,7 +54,15 @@ class Child:
     ready_s: float | None = None
     aborted_s: float | None = None
     kill_at_s: float | None = None
+    cut: int | None = None
     is_condemned: bool = False
+
+    def hear(self, message: Message) -> None:
+        """Keep what it said about itself."""
+        if message.kind is Kind.LEFT:
+            self.cut = message.value
+        else:
+            self.ready_s = time.monotonic()
 
     def signal(self, number: int) -> None:
         """Send a signal. Its pid cannot be another's before it is reaped."""
@@ -198,14 +207,20 @@ def _tell(estate: "Estate", name: str, error: BaseException) -> None:
             estate.log.debug(line)
 
 
-def ready_message_of(child: Child) -> bool:
-    """Read one message; True for the one READY that a child may send.
+def word_of(child: Child) -> Message | None:
+    """Read one message of a child: READY once, and after it LEFT once.
 
     Raises ChannelClosedError, and BadMessageError for anything else.
     """
     message = child.channel.receive()
     if message is None:
-        return False
-    if message != Message(Kind.READY) or child.ready_s is not None:
-        raise BadMessageError(f"unexpected {message}")
-    return True
+        return None
+    is_first = message == Message(Kind.READY) and child.ready_s is None
+    is_last = (
+        message == Message(Kind.LEFT, message.value)
+        and child.ready_s is not None
+        and child.cut is None
+    )
+    if not (is_first or is_last):
+        raise BadMessageError(f"it said {message.kind.name} at the wrong time")
+    return message

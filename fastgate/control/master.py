@@ -13,8 +13,8 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from fastgate.control.boot import Estate, prepare
@@ -31,14 +31,16 @@ from fastgate.control.children import (
     Child,
     Slot,
     fork_child,
-    ready_message_of,
+    word_of,
 )
 from fastgate.control.libc import set_process_name
 from fastgate.control.notify import notify
-from fastgate.control.signals import SignalQueue, name_of
+from fastgate.control.resolve import StoppedError
+from fastgate.control.signals import STOPS, SignalQueue, name_of
 
 if TYPE_CHECKING:
     from fastgate.config.model import Config
+    from fastgate.control.sockets import BoundListener
 
 # Of a worker's own loop (it beats each 250 ms): silence for this long is stuck.
 STUCK_AFTER_S = 5.0
@@ -55,17 +57,31 @@ MOST_BOOT_FAILURES = 3
 EXIT_NOT_STARTED = 3
 
 
-def run(config: "Config") -> int:
+def run(
+    config: "Config", when_bound: "Callable[[list[BoundListener]], None] | None" = None
+) -> int:
     """Run the gateway until it is told to stop.
 
-    returns  0 after a stop, 3 when its workers cannot start
+    when_bound  called with what is listened on, before the first fork
+    returns     0 after a stop, 3 when its workers cannot start
     Raises StartError before the first fork: an address, a file, a permission.
     """
     with ExitStack() as at_exit:
         # First of all: from here on a signal waits its turn, and files are removed.
         signals = SignalQueue()
         at_exit.callback(signals.close)
-        return Master(prepare(config, at_exit), signals).supervise()
+        try:
+            estate = prepare(config, at_exit, signals)
+        except StoppedError:
+            return 0
+        if when_bound is not None:
+            when_bound(estate.listeners)
+        return Master(estate, signals).supervise()
+
+
+def counted(count: int, thing: str) -> str:
+    """Write `1 worker`, `2 workers`."""
+    return f"{count} {thing}{'s' if count != 1 else ''}"
 
 
 class Master:
@@ -87,6 +103,7 @@ class Master:
         self._is_stopping = False
         self._boot_failures = 0
         self._exit_code = 0
+        self._cut = 0
         self._woke_s = time.monotonic()
 
     def supervise(self) -> int:
@@ -106,6 +123,7 @@ class Master:
             self._spawn()
             self._dismiss_steward()
         self._selector.close()
+        self._say_stopped()
         return self._exit_code
 
     # -- the verbs of the loop, in its order
@@ -124,10 +142,8 @@ class Master:
                 self._hear(key.data)
 
     def _obey(self, number: int) -> None:
-        if number == signal.SIGINT:
-            self._stop_at_once()
-        elif number in (signal.SIGTERM, signal.SIGQUIT):
-            if self._is_stopping:
+        if number in STOPS:
+            if self._is_stopping or number == signal.SIGINT:
                 self._stop_at_once()
             else:
                 self._stop_gracefully()
@@ -210,8 +226,7 @@ class Master:
         if child is None:
             return
         try:
-            if not ready_message_of(child):
-                return
+            message = word_of(child)
         except ChannelClosedError:
             # It is leaving; if it is not, nobody could ever tell it anything.
             self._selector.unregister(child.channel)
@@ -222,14 +237,16 @@ class Master:
             self._log.alert(f"{slot.name} (pid {child.pid}) is not itself: {error}")
             child.kill_at_s = time.monotonic()
             return
-        child.ready_s = time.monotonic()
-        if slot.is_steward:
+        if message is None:
+            return
+        child.hear(message)
+        if message.kind is Kind.LEFT or slot.is_steward:
             return
         self._boot_failures = 0
         count = len(self._workers)
         if self._is_booting and len(self._ready_workers()) == count:
             self._is_booting = False
-            self._log.info(f"ready, {count} worker{'s' if count != 1 else ''}")
+            self._log.info(f"ready, {counted(count, 'worker')}")
             notify("READY=1")
 
     def _bury(self, slot: Slot, child: Child, code: int) -> None:
@@ -238,14 +255,23 @@ class Master:
         code  its exit code; -N when signal N ended it
         """
         slot.child = None
+        with suppress(ChannelClosedError, BadMessageError):
+            # Its last words may have come with its end.
+            while (message := word_of(child)) is not None:
+                child.hear(message)
         if child.channel in self._selector.get_map():
             self._selector.unregister(child.channel)
         child.channel.close()
-        leases = 0
+        leases = cut = 0
         if not slot.is_steward:
+            # One that was killed could not say it: its gauge stands as it was.
+            held = self._region.worker(slot.index)["exchanges"]
+            cut = held if child.cut is None else child.cut
             leases = self._region.reclaim_worker(slot.index)
-            self._region.set_worker_state(slot.index, "dead")
+            has_left = self._is_stopping and code == 0
+            self._region.set_worker_state(slot.index, "left" if has_left else "dead")
         if self._is_stopping:
+            self._cut += cut
             return
         how = f"was ended by {name_of(-code)}" if code < 0 else f"left with {code}"
         given_back = f"; {leases} leases given back" if leases else ""
@@ -294,10 +320,20 @@ class Master:
         self._is_stopping = True
         # First ours: a worker's copy is then the last one, and when it has emptied
         # its queue and closes, new clients are refused instead of kept waiting.
-        self._estate.close_listeners()
+        self._estate.stop_listening()
         for slot, child in self._children():
             if not slot.is_steward:
                 child.stop(message, min(kill_at_s, child.kill_at_s or kill_at_s))
+
+    def _say_stopped(self) -> None:
+        """Say, last of all, what the gateway did in its life."""
+        rows = [self._region.worker(slot.index) for slot in self._workers]
+        requests = sum(row["requests"] for row in rows)
+        uptime_s = time.monotonic() - self._estate.started_s
+        self._log.info(
+            f"stopped after {uptime_s:.0f} s: {counted(requests, 'request')} served,"
+            f" {self._cut or 'none'} cut"
+        )
 
     # -- logs
 

@@ -45,6 +45,8 @@ TOTALS = (
     "retries",
     "log_lines_dropped",
 )
+# A worker's loop beats every 250 ms; the master replaces one after 5 s.
+SILENT_AFTER_MS = 2000
 GAUGES = ("connections", "exchanges", "upstream_connections")
 
 
@@ -76,9 +78,7 @@ class Steward:
 
     def status(self) -> dict[str, Any]:
         """Give what `fastgate status` shows; counts are over all workers."""
-        workers = [
-            {"slot": slot, **self._region.worker(slot)} for slot in range(self._workers)
-        ]
+        workers = [self._worker(slot) for slot in range(self._workers)]
         summed = (*GAUGES, *TOTALS)
         return {
             "version": __version__,
@@ -94,6 +94,11 @@ class Steward:
             "listeners": self._values.listeners,
             "totals": {key: sum(w.get(key, 0) for w in workers) for key in summed},
         }
+
+    def _worker(self, slot: int) -> dict[str, Any]:
+        row = self._region.worker(slot)
+        is_silent = row["pid"] and row["heartbeat_age_ms"] >= SILENT_AFTER_MS
+        return {"slot": slot, **row, "state": "silent" if is_silent else row["state"]}
 
     def _endpoint(self, endpoint: dict[str, Any]) -> dict[str, Any]:
         slot = self._region.endpoint(endpoint["index"])

@@ -90,7 +90,10 @@ class Worker:
             self.is_ready = True
             await self._left
         finally:
+            cut = self._engine.exchanges
             self._engine.close()
+            if self.is_ready:
+                self._channel.send(Message(Kind.LEFT, cut))
 
     def _beat(self) -> None:
         self._region.heartbeat(self._slot)

@@ -26,6 +26,7 @@ cdef enum WorkerState:
     WORKER_READY = 2
     WORKER_DRAINING = 3
     WORKER_DEAD = 4
+    WORKER_LEFT = 5             # at a stop, having drained
 
 cdef enum:
     LAYOUT_VERSION = 1

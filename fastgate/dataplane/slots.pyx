@@ -42,6 +42,7 @@ cdef dict WORKER_STATES = {
     "ready": WORKER_READY,
     "draining": WORKER_DRAINING,
     "dead": WORKER_DEAD,
+    "left": WORKER_LEFT,
 }
 cdef dict WORKER_STATE_NAMES = {state: name for name, state in WORKER_STATES.items()}
 cdef dict SLOT_STATES = {
@@ -260,7 +261,7 @@ cdef class Region:
             fg_cas32(&row.state, WORKER_DEAD, WORKER_BOOTING)
 
     def set_worker_state(self, int slot, str state):
-        """`booting`, `ready`, `draining` (worker) or `dead` (master)."""
+        """`booting`, `ready`, `draining` (worker), `dead` or `left` (master)."""
         cdef WorkerRow *row = self.row(slot)
         if state not in WORKER_STATES or state == "empty":
             raise ValueError(f"worker state: {state!r}")

@@ -18,7 +18,7 @@ import struct
 import time
 from pathlib import Path
 
-STATES = ("empty", "booting", "ready", "draining", "dead")
+STATES = ("empty", "booting", "ready", "draining", "dead", "left")
 ROW = struct.Struct("=iiiqi")  # pid, generation, state, heartbeat_ms, leases
 SLOT = struct.Struct("=ii")  # is up, weight
 

@@ -3,10 +3,14 @@
 import os
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 
 import pytest
+
+from fastgate.control.channel import BadMessageError, Kind, Message
+from fastgate.control.children import Child, word_of
 
 
 def test_it_is_ready_when_all_workers_are_and_leaves_with_0_on_term(tiny):
@@ -181,7 +185,7 @@ def test_term_lets_an_exchange_finish(tiny):
 
     assert gateway.wait_exit() == 0
     assert still_served == worker
-    assert "cut" not in gateway.seen
+    assert "served, none cut" in gateway.seen
 
 
 def test_an_exchange_that_outlasts_the_drain_is_cut(tiny):
@@ -402,3 +406,104 @@ def test_children_hold_nothing_of_their_siblings(tiny):
     ]
 
     assert sockets[0].isdisjoint(sockets[1])
+
+
+def test_it_says_at_last_what_was_served_and_cut(tiny):
+    gateway = tiny({"workers": 2, "drain": "100ms"}).wait_ready()
+    connection = gateway.connect()
+    gateway.say(connection, "hold")
+    gateway.signal(signal.SIGTERM)
+
+    assert gateway.wait_exit() == 0
+    # Of the fake core each worker says that it served 7.
+    last = gateway.seen.splitlines()[-1]
+    assert re.fullmatch(r"fastgate: stopped after \d+ s: 14 requests .*, 1 cut", last)
+    connection.close()
+
+
+def test_what_a_killed_worker_held_at_a_stop_counts_as_cut(tiny):
+    gateway = tiny({"workers": 1, "drain": "100ms"}).wait_ready()
+    connection = gateway.connect()
+    os.kill(gateway.say(connection, "hold"), signal.SIGSTOP)
+    gateway.signal(signal.SIGTERM)
+
+    assert gateway.wait_exit() == 0
+    assert "does not leave: killed" in gateway.seen
+    assert "7 requests served, 1 cut" in gateway.seen
+    connection.close()
+
+
+def test_a_unix_listener_is_gone_when_listening_stops_not_at_the_end(tiny, tmp_path):
+    path = tmp_path / "http"
+    gateway = tiny(
+        {"workers": 1, "drain": "1h"},
+        listeners={
+            "main": {"address": "127.0.0.1:0"},
+            "local": {"address": f"unix:{path}"},
+        },
+    ).wait_ready()
+    connection = gateway.connect()
+    gateway.say(connection, "hold")
+    gateway.signal(signal.SIGTERM)
+    gateway.wait_for("stopping: draining")
+    wait_until(lambda: not path.exists())
+    # A successor may take the path now, and keeps it when this one ends.
+    with socket.socket(socket.AF_UNIX) as successor:
+        successor.bind(str(path))
+        gateway.signal(signal.SIGTERM)
+
+        assert gateway.wait_exit() == 0
+        assert path.exists()
+    connection.close()
+
+
+def wait_until(fact):
+    deadline = time.monotonic() + 20
+    while not fact():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def test_a_term_while_a_name_is_resolved_is_obeyed_and_nothing_was_bound(tiny):
+    gateway = tiny(
+        environment={"FAKE_RESOLVER": "hang"},
+        listeners={"main": {"address": "name.invalid:0"}},
+    )
+    gateway.wait_for("resolving")
+    gateway.signal(signal.SIGTERM)
+
+    assert gateway.wait_exit() == 0
+    assert "listening" not in gateway.seen
+    assert "stopped before names were resolved" in gateway.seen
+
+
+def test_a_name_that_turns_out_to_be_a_listener_of_ours_is_refused(tiny):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    gateway = tiny(
+        listeners={"main": {"address": f"127.0.0.1:{port}"}},
+        upstreams={"main": {"endpoints": [f"localhost:{port}"]}},
+    )
+
+    assert gateway.wait_exit() == 3
+    assert (
+        f"upstream main: 'localhost:{port}' is this gateway's own listener 'main'"
+        in gateway.seen
+    )
+
+
+def test_a_child_that_speaks_out_of_turn_is_told_in_words(tiny):
+    child = Child(4711, FakeChannel(Message(Kind.DRAIN, 5)))
+
+    with pytest.raises(BadMessageError) as caught:
+        word_of(child)
+    assert str(caught.value) == "it said DRAIN at the wrong time"
+
+
+class FakeChannel:
+    def __init__(self, message):
+        self.message = message
+
+    def receive(self):
+        return self.message

@@ -133,3 +133,37 @@ def test_the_status_command_prints_json(gateway, capsys):
     assert admin.status_command(gateway.admin, as_json=True) == 0
 
     assert json.loads(capsys.readouterr().out)["version"]
+
+
+def states(gateway):
+    status = json.loads(get(gateway.admin, "/status")[1])
+    return [(worker["state"], worker["pid"]) for worker in status["workers"]]
+
+
+def wait_for(fact):
+    deadline = time.monotonic() + 20
+    while not (value := fact()):
+        assert time.monotonic() < deadline
+        os.sched_yield()
+    return value
+
+
+def test_a_stopped_worker_is_silent_before_it_is_replaced(gateway):
+    first, second = (pid for _, pid in states(gateway))
+    os.kill(first, signal.SIGSTOP)
+
+    wait_for(lambda: states(gateway)[0] == ("silent", first))
+    assert states(gateway)[1] == ("ready", second)
+    assert "is stuck" not in gateway.seen
+
+
+def test_a_worker_that_drains_is_draining_and_one_that_has_drained_has_left(gateway):
+    with gateway.connect() as connection:
+        busy = gateway.say(connection, "hold")
+        gateway.signal(signal.SIGTERM)
+
+        found = wait_for(
+            lambda: {("left", 0)}.issubset(now := set(states(gateway))) and now
+        )
+        assert found == {("draining", busy), ("left", 0)}
+    assert gateway.wait_exit() == 0
