@@ -21,6 +21,7 @@ from fastgate.config.units import (
     format_duration,
     format_rate,
     format_size,
+    is_below_zero,
     nearest,
     parse_count,
     parse_duration_ms,
@@ -171,8 +172,9 @@ _PARSERS: dict[Kind, Callable[[object], int]] = {
 
 
 def _read_number(knob: Knob, raw: object) -> int:
+    parse = _PARSERS[knob.kind]
     try:
-        value = _PARSERS[knob.kind](raw)
+        value = -1 if is_below_zero(raw, parse) else parse(raw)
     except BadValueError as bad:
         if not knob.words or not isinstance(raw, str):
             raise
@@ -185,10 +187,16 @@ def _read_number(knob: Knob, raw: object) -> int:
         return value
     if not knob.low <= value <= knob.high:
         write = _WRITERS[knob.kind]
+        words = ""
+        if knob.high < _NO_BOUND:
+            what = f"is outside {write(knob.low)}..{write(knob.high)}"
+            words = "".join(f" or '{word}'" for word in knob.words)
+        elif value < knob.low:
+            what = f"is less than {write(knob.low)}"
+        else:
+            what = f"is more than {write(knob.high)}"
         or_zero = " or 0" if knob.may_be_zero else ""
-        raise BadValueError(
-            f"{show(raw)} is outside {write(knob.low)}..{write(knob.high)}{or_zero}"
-        )
+        raise BadValueError(f"{show(raw)} {what}{or_zero}{words}")
     return value
 
 

@@ -48,6 +48,7 @@ from fastgate.config.checks import (
 from fastgate.config.knobs import BALANCES, KNOBS, Kind, Knob, parse_eject, read_choice
 from fastgate.config.units import (
     BadValueError,
+    is_below_zero,
     nearest,
     parse_count,
     parse_percent,
@@ -375,7 +376,7 @@ class Endpoint(_Settings):
     @classmethod
     def _check_weight(cls, raw: Any) -> int:
         try:
-            weight = parse_count(raw)
+            weight = -1 if is_below_zero(raw, parse_count) else parse_count(raw)
         except BadValueError as bad:
             raise fault(str(bad)) from None
         if not 1 <= weight <= WEIGHT:
@@ -445,7 +446,7 @@ class Upstream(_Settings):
     @classmethod
     def _check_hash_bound(cls, raw: Any) -> int:
         try:
-            percent = parse_percent(raw)
+            percent = -1 if is_below_zero(raw, parse_percent) else parse_percent(raw)
         except BadValueError as bad:
             raise fault(str(bad)) from None
         if percent and not 100 <= percent <= 10_000:

@@ -9,7 +9,7 @@ number of milliseconds or bytes is refused rather than rounded.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fastgate.errors import printable
 
@@ -220,6 +220,18 @@ def parse_count(raw: object) -> int:
     if text is None or len(text) > _LONGEST or not _WHOLE.fullmatch(text):
         raise BadValueError(f"{show(raw)} is not a whole number")
     return int(text)
+
+
+def is_below_zero(raw: object, parse: Callable[[object], int]) -> bool:
+    """Say whether `parse` would read it but for the minus before it: `-1`, `-5s`."""
+    text = _text_of_number(raw)
+    if text is None or not text.startswith("-"):
+        return False
+    try:
+        parse(text[1:])
+    except BadValueError:
+        return False
+    return True
 
 
 def parse_switch(raw: object) -> bool:

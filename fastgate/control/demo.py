@@ -19,11 +19,16 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastgate.config.knobs import KNOBS
 from fastgate.config.load import Loaded, load
 from fastgate.config.quick import QUICK
+from fastgate.control.preflight import check_machine
 from fastgate.errors import StartError
+
+if TYPE_CHECKING:
+    from fastgate.control.sockets import BoundListener
 
 NAMES = ("alpha", "beta")
 LISTEN = "127.0.0.1:8080"
@@ -260,11 +265,13 @@ def _program() -> str:
     return str(called) if is_hidden else "fastgate"
 
 
-def greeting(loaded: Loaded, addresses: Mapping[str, str]) -> str:
-    """Give what the demo prints: the upstreams and what to try."""
-    config = loaded.config
+def greeting(address: str, addresses: Mapping[str, str], admin: str | None) -> str:
+    """Give what the demo prints: the upstreams and what to try.
+
+    address  what is listened on
+    admin    its admin socket
+    """
     named = ", ".join(f"{name} on {address}" for name, address in addresses.items())
-    address = config.listeners["main"].addresses[0]
     if address.startswith("unix:"):
         curl = f"curl --unix-socket {address.removeprefix('unix:')} http://demo"
     else:
@@ -278,7 +285,7 @@ def greeting(loaded: Loaded, addresses: Mapping[str, str]) -> str:
             "try, in another terminal:",
             f"  {curl}/",
             f"  {curl}/any/path?q=1 -d some=body",
-            f"  {_program()} status --admin-socket {config.gateway.admin_socket}",
+            f"  {_program()} status --admin-socket {admin}",
             "",
             "Ctrl-C ends it.",
         )
@@ -296,9 +303,14 @@ def run(flags: Mapping[str, str | list[str]]) -> int:
     try:
         with upstreams() as addresses:
             loaded = configure(flags, addresses, directory)
-            print(greeting(loaded, addresses), flush=True)
+            check_machine(loaded)
+            admin = loaded.config.gateway.admin_socket
+
+            def greet(bound: "list[BoundListener]") -> None:
+                print(greeting(bound[0].address, addresses, admin), flush=True)
+
             master = importlib.import_module("fastgate.control.master")
-            return int(master.run(loaded.config))
+            return int(master.run(loaded.config, greet))
     finally:
         # A process that the master forked may unwind through here as well.
         if os.getpid() == owner:

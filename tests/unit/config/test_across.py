@@ -150,7 +150,7 @@ def test_more_workers_than_the_shared_memory_has_rows_for_are_refused(
 ) -> None:
     (found,) = problems(tmp_path, GOOD + "[gateway]\nworkers = 257\n")
 
-    assert found == "9:1: workers: 257 is outside 1..256"
+    assert found == "9:1: workers: 257 is outside 1..256 or 'auto'"
 
 
 def test_a_log_buffer_too_small_for_a_line_is_refused(tmp_path: Path) -> None:

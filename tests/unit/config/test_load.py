@@ -212,6 +212,26 @@ def test_twenty_faults_give_twenty_lines_in_the_order_of_the_file(
             "10:1: max_conns: 200 connections per worker need more open files than",
         ),
         (
+            GOOD + "[gateway]\nretries = -1\n",
+            "9:1: retries: -1 is outside 0..8",
+        ),
+        (
+            GOOD + "[gateway]\nmax_conns = '-1'\n",
+            "9:1: max_conns: '-1' is less than 1",
+        ),
+        (
+            GOOD + "[gateway]\ndrain = '-5s'\n",
+            "9:1: drain: '-5s' is outside 0s..24h",
+        ),
+        (
+            GOOD + "[gateway]\nmax_body = '-1k'\n",
+            "9:1: max_body: '-1k' is less than 0",
+        ),
+        (
+            GOOD + "[upstreams.b]\nendpoints = [{ address = 'a:1', weight = -1 }]\n",
+            "9:33: weight: -1 is outside 1..256",
+        ),
+        (
             GOOD + "[gateway]\nmax_header = '8k'\nmax_target = '9k'\n",
             "10:1: max_target: 9216 bytes are more than the whole head may have",
         ),

@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -181,16 +181,14 @@ def test_flags_and_variables_change_the_demo(tmp_path: Path) -> None:
     ("listen", "curl"),
     [
         ("127.0.0.1:80", "curl http://127.0.0.1:80/"),
-        (":80", "curl http://127.0.0.1:80/"),
+        ("0.0.0.0:80", "curl http://127.0.0.1:80/"),
         ("[::]:80", "curl http://[::1]:80/"),
         ("unix:/run/a.sock", "curl --unix-socket /run/a.sock http://demo/"),
     ],
 )
 def test_the_greeting_says_what_to_curl(tmp_path: Path, listen: str, curl: str) -> None:
     addresses = {"alpha": "127.0.0.1:1"}
-    loaded = demo.configure({"listen": [listen]}, addresses, tmp_path, {})
-
-    text = demo.greeting(loaded, addresses)
+    text = demo.greeting(listen, addresses, f"{tmp_path}/admin.sock")
 
     assert f"  {curl}\n" in text
     assert f"fastgate status --admin-socket {tmp_path}/admin.sock" in text
@@ -201,7 +199,9 @@ def test_the_demo_hands_the_master_two_living_upstreams(
 ) -> None:
     seen: list[Path] = []
 
-    def run(config: Config) -> int:
+    def run(config: Config, when_bound: Callable[[list[object]], None]) -> int:
+        assert capsys.readouterr().out == ""  # nothing is promised before it is bound
+        when_bound([types.SimpleNamespace(address="127.0.0.1:4711")])
         for endpoint in config.upstreams["main"].endpoints:
             assert b"hello" in exchange(endpoint.address, b"GET / HTTP/1.1\r\n\r\n")
         assert config.gateway.admin_socket is not None
@@ -215,4 +215,4 @@ def test_the_demo_hands_the_master_two_living_upstreams(
 
     assert demo.run({"listen": ["127.0.0.1:0"]}) == 7
     assert not seen[0].exists()
-    assert "fastgate demo: 127.0.0.1:0 over alpha on" in capsys.readouterr().out
+    assert "fastgate demo: 127.0.0.1:4711 over alpha on" in capsys.readouterr().out
