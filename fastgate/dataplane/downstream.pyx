@@ -360,7 +360,6 @@ cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
     if d.conn.broken:
         lost(w, d)
     elif d.phase == PHASE_HEAD:
-        w.request.line_len = 0
         refuse(w, d, FAULT_HEADER_TIMEOUT)
     elif d.phase == PHASE_BUSY:
         body_deadline(w, d)
@@ -543,6 +542,9 @@ cdef bint linger(Worker *w, Downstream *d) noexcept nogil:
 
 cdef void refuse(Worker *w, Downstream *d, int fault) noexcept nogil:
     """What came is no request: busy with saying so until the client has taken it."""
+    if fault == FAULT_HEADER_TIMEOUT or fault == FAULT_INTERNAL:
+        w.request.line_len = 0
+        w.request.rule = NULL
     idle_remove(w, d)
     d.phase = PHASE_BUSY
     d.goes_on = 1
@@ -561,7 +563,6 @@ cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
     cdef size_t rest
     cdef int fault
     if not bytes_reserve(&c.input, HEAD_READ_BYTES):
-        w.request.line_len = 0
         refuse(w, d, FAULT_INTERNAL)
         return
     n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)

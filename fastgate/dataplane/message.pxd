@@ -86,9 +86,21 @@ cdef struct Head:
     const char *reason
     uint32_t upgrade_len
     const char *upgrade_value   # the Upgrade field's value
+    # a refused head
+    const char *start       # where the message begins
+    const char *rule        # names the rule it broke, static text; NULL: none
+    uint32_t rule_at        # offset of the byte that broke it
     int16_t field_of[32]    # [HeaderId] index of its first field, or -1 (H_COUNT <= 32)
     Field fields[MAX_FIELDS]
     char canon[MAX_HEAD_BYTES]
+
+cdef inline int broke(
+    Head *h, int fault, const char *rule, const char *at
+) noexcept nogil:
+    """`fault`, with the rule that the byte at `at` of this head broke noted in `h`."""
+    h.rule = rule
+    h.rule_at = <uint32_t>(at - h.start)
+    return fault
 
 cdef struct HeadLimits:
     uint32_t max_head_bytes

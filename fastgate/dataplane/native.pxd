@@ -79,6 +79,7 @@ cdef void (*llhttp_reset)(void *parser) noexcept nogil
 cdef void (*llhttp_resume)(void *parser) noexcept nogil
 cdef int (*llhttp_get_errno)(const void *parser) noexcept nogil
 cdef const char *(*llhttp_get_error_pos)(const void *parser) noexcept nogil
+cdef const char *(*llhttp_get_error_reason)(const void *parser) noexcept nogil
 cdef int (*llhttp_get_method)(void *parser) noexcept nogil
 cdef int (*llhttp_get_http_major)(void *parser) noexcept nogil
 cdef int (*llhttp_get_http_minor)(void *parser) noexcept nogil

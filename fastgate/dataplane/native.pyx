@@ -61,7 +61,8 @@ cdef size_t cleared() noexcept:
 def bind() -> None:
     global llhttp_init, llhttp_settings_init, llhttp_execute, llhttp_reset
     global llhttp_resume, llhttp_get_errno
-    global llhttp_get_error_pos, llhttp_get_method, llhttp_get_http_major
+    global llhttp_get_error_pos, llhttp_get_error_reason
+    global llhttp_get_method, llhttp_get_http_major
     global llhttp_get_http_minor, llhttp_get_status_code, llhttp_method_name
     if sys.byteorder != "little" or sizeof(void *) != 8:
         raise refuse("this machine is not 64-bit little-endian")
@@ -87,6 +88,9 @@ def bind() -> None:
     llhttp_get_error_pos = <const char *(*)(
         const void *
     ) noexcept nogil>symbol(so, b"llhttp_get_error_pos")
+    llhttp_get_error_reason = <const char *(*)(
+        const void *
+    ) noexcept nogil>symbol(so, b"llhttp_get_error_reason")
     llhttp_get_method = <int (*)(void *) noexcept nogil>symbol(
         so, b"llhttp_get_method"
     )

@@ -21,7 +21,7 @@ from fastgate.dataplane.fields cimport (
     drop_listed, same_name, sort_fields, token_end, value_is,
 )
 from fastgate.dataplane.message cimport (
-    MAX_HEAD_BYTES, Field, Head, HeadLimits,
+    MAX_HEAD_BYTES, Field, Head, HeadLimits, broke,
     H_HOST, H_CONTENT_LENGTH, H_TRANSFER_ENCODING, H_CONNECTION, H_UPGRADE,
     H_HTTP2_SETTINGS, H_EXPECT,
 )
@@ -44,6 +44,11 @@ cdef struct Method:
 
 cdef Method METHODS[N_METHODS]
 
+cdef const char *BESIDE = "Content-Length beside Transfer-Encoding"
+cdef const char *NOT_A_METHOD = "the method is not one of HTTP or WebDAV"
+cdef const char *NOT_A_REQUEST_LINE = "the request line is not `method target HTTP/1.x`"
+cdef const char *NOT_A_STATUS_LINE = "the status line is not `HTTP/1.x status reason`"
+
 
 cdef bint ends_in_version(const char *line, const char *end) noexcept nogil:
     """Whether the text before `end` ends in HTTP/d.d of a version we do not speak."""
@@ -62,6 +67,14 @@ cdef inline int first(const Head *h, int id) noexcept nogil:
 
 cdef inline bint is_blank(char c) noexcept nogil:
     return c == c" " or c == c"\t"
+
+
+cdef inline int broke_in(
+    Head *h, int fault, const char *rule, int id
+) noexcept nogil:
+    """`fault`, with the rule that the first field with that id broke."""
+    cdef int i = first(h, id)
+    return broke(h, fault, rule, h.start if i < 0 else h.fields[i].value)
 
 
 cdef int judge_coding(const Field *f) noexcept nogil:
@@ -112,18 +125,35 @@ cdef int read_framing(Head *h, uint32_t doubled) noexcept nogil:
     cdef int length = first(h, H_CONTENT_LENGTH)
     h.content_length = -1
     h.chunked = False
-    if doubled & (1 << H_CONTENT_LENGTH | 1 << H_TRANSFER_ENCODING):
-        return FAULT_BAD_FRAMING
+    if doubled & (1 << H_CONTENT_LENGTH):
+        return broke_in(
+            h, FAULT_BAD_FRAMING, "more than one Content-Length", H_CONTENT_LENGTH
+        )
+    if doubled & (1 << H_TRANSFER_ENCODING):
+        return broke_in(
+            h, FAULT_BAD_FRAMING, "more than one Transfer-Encoding",
+            H_TRANSFER_ENCODING,
+        )
     if coding >= 0:
-        if length >= 0 or h.minor == 0:
-            return FAULT_BAD_FRAMING
+        if length >= 0:
+            return broke_in(h, FAULT_BAD_FRAMING, BESIDE, H_CONTENT_LENGTH)
+        if h.minor == 0:
+            return broke_in(
+                h, FAULT_BAD_FRAMING, "Transfer-Encoding in HTTP/1.0",
+                H_TRANSFER_ENCODING,
+            )
         if not value_is(&h.fields[coding], "chunked", 7):
-            return judge_coding(&h.fields[coding])
+            return broke_in(
+                h, judge_coding(&h.fields[coding]),
+                "Transfer-Encoding is not just chunked", H_TRANSFER_ENCODING,
+            )
         h.chunked = True
     elif length >= 0:
         h.content_length = read_length(&h.fields[length])
         if h.content_length < 0:
-            return FAULT_BAD_FRAMING
+            return broke_in(
+                h, FAULT_BAD_FRAMING, "Content-Length is no number", H_CONTENT_LENGTH
+            )
     return FAULT_NONE
 
 
@@ -154,6 +184,7 @@ cdef int read_connection(Head *h, bint response) noexcept nogil:
             while at < end and is_blank(at[0]):
                 at += 1
             if n == 0 or (at < end and at[0] != c","):
+                broke(h, 0, "Connection has a member that is no name", token)
                 return -1
             if n == 10 and same_name(token, "keep-alive", 10):
                 options |= CONNECTION_KEEP_ALIVE
@@ -163,7 +194,11 @@ cdef int read_connection(Head *h, bint response) noexcept nogil:
                 options |= CONNECTION_UPGRADE
             else:
                 listed += 1
-                if listed > MAX_LISTED or not drop_listed(h, token, n, response):
+                if listed > MAX_LISTED:
+                    broke(h, 0, "Connection lists more than 32 names", token)
+                    return -1
+                if not drop_listed(h, token, n, response):
+                    broke(h, 0, "Connection lists a field that it may not", token)
                     return -1
     return options
 
@@ -223,27 +258,27 @@ cdef int check_request_line(Head *h, const char *line, const char *end) noexcept
     cdef const char *after = h.target + h.target_len
     cdef const Method *method
     if h.target_len == 0 or end - after < 13:
-        return FAULT_BAD_REQUEST
+        return broke(h, FAULT_BAD_REQUEST, NOT_A_REQUEST_LINE, line)
     if memcmp(after, b" HTTP/", 6) != 0 or memcmp(after + 9, b"\r\n", 2) != 0:
-        return FAULT_BAD_REQUEST
+        return broke(h, FAULT_BAD_REQUEST, NOT_A_REQUEST_LINE, after)
     if ends_in_version(line, after + 9):
-        return FAULT_VERSION
+        return broke(h, FAULT_VERSION, "another version than HTTP/1.x", after + 1)
     h.minor = after[8] == c"1"
     h.line = line
     h.line_len = <uint32_t>(after + 9 - line)
     if h.method >= N_METHODS:
-        return FAULT_METHOD_UNKNOWN
+        return broke(h, FAULT_METHOD_UNKNOWN, NOT_A_METHOD, line)
     method = &METHODS[h.method]
     if method.name is NULL:
-        return FAULT_METHOD_UNKNOWN
+        return broke(h, FAULT_METHOD_UNKNOWN, NOT_A_METHOD, line)
     if (
         h.target - line != method.len + 1
         or memcmp(line, method.name, method.len) != 0
         or line[method.len] != c" "
     ):
-        return FAULT_BAD_REQUEST
+        return broke(h, FAULT_BAD_REQUEST, NOT_A_REQUEST_LINE, line)
     if h.method == METHOD_CONNECT:
-        return FAULT_METHOD_CONNECT
+        return broke(h, FAULT_METHOD_CONNECT, "CONNECT", line)
     h.method_name = method.name
     h.method_len = method.len
     h.idempotent = method.idempotent
@@ -257,12 +292,16 @@ cdef int read_host(Head *h, uint32_t doubled, HostForm *host) noexcept nogil:
     host.host = host.authority = h.canon
     host.port = 0
     if doubled & (1 << H_HOST):
-        return FAULT_BAD_HOST
+        return broke_in(h, FAULT_BAD_HOST, "more than one Host", H_HOST)
     if index < 0:
-        return FAULT_BAD_HOST if h.minor == 1 else FAULT_NONE
-    return canonical_host(
+        if h.minor == 0:
+            return FAULT_NONE
+        return broke(h, FAULT_BAD_HOST, "no Host in HTTP/1.1", h.start)
+    if canonical_host(
         h.fields[index].value, h.fields[index].value_len, h.canon, host
-    )
+    ):
+        return broke_in(h, FAULT_BAD_HOST, "Host is no host[:port]", H_HOST)
+    return FAULT_NONE
 
 
 cdef int read_target(
@@ -283,7 +322,9 @@ cdef int read_target(
     form.query_len = 0
     if at[0] == c"*":
         if h.target_len != 1 or h.method != METHOD_OPTIONS:
-            return FAULT_BAD_TARGET
+            return broke(
+                h, FAULT_BAD_TARGET, "a target of * belongs to OPTIONS", h.target
+            )
         form.path = at
         form.path_len = 1
     else:
@@ -295,12 +336,16 @@ cdef int read_target(
                 at += 8
                 default_port = 443
             else:
-                return FAULT_BAD_TARGET
+                return broke(
+                    h, FAULT_BAD_TARGET, "the target is no path and no http URL", at
+                )
             start = at
             while at < end and at[0] != c"/" and at[0] != c"?" and at[0] != c"#":
                 at += 1
             if canonical_host(start, at - start, h.canon + HOST_ROOM, &named):
-                return FAULT_BAD_TARGET
+                return broke(
+                    h, FAULT_BAD_TARGET, "the target's host is no host[:port]", start
+                )
             if first(h, H_HOST) < 0:
                 host[0] = named
             elif (
@@ -308,7 +353,9 @@ cdef int read_target(
                 or memcmp(named.host, host.host, host.host_len) != 0
                 or (named.port or default_port) != (host.port or default_port)
             ):
-                return FAULT_BAD_HOST
+                return broke(
+                    h, FAULT_BAD_HOST, "Host is not the target's host", start
+                )
         if at < end and at[0] == c"/":
             fault = canonical_target(
                 at, end - at, limits.keep_ambiguous_paths,
@@ -326,7 +373,7 @@ cdef int read_target(
             elif h.method == METHOD_OPTIONS:
                 form.path = "*"
         if fault != FAULT_NONE:
-            return fault
+            return broke(h, fault, "the path is malformed or ambiguous", at)
     h.path = form.path
     h.path_len = <uint32_t>form.path_len
     h.query = form.query
@@ -346,7 +393,10 @@ cdef int check_expect(Head *h) noexcept nogil:
     for i in range(first(h, H_EXPECT), h.n_fields):
         if h.fields[i].id == H_EXPECT:
             if not value_is(&h.fields[i], "100-continue", 12):
-                return FAULT_EXPECTATION
+                return broke(
+                    h, FAULT_EXPECTATION, "Expect is not 100-continue",
+                    h.fields[i].value,
+                )
     return FAULT_NONE
 
 
@@ -358,7 +408,10 @@ cdef int finish_request(
     cdef uint32_t doubled
     cdef int fault
     if h.target_len > limits.max_target_bytes:
-        return FAULT_TARGET_TOO_LONG
+        return broke(
+            h, FAULT_TARGET_TOO_LONG, "the target is longer than max_target",
+            h.target + limits.max_target_bytes,
+        )
     fault = check_request_line(h, line, end)
     if fault != FAULT_NONE:
         return fault
@@ -390,18 +443,18 @@ cdef int check_status_line(Head *h, const char *line, const char *end) noexcept 
     cdef int i
     cdef const char *eol
     if end - line < 16 or memcmp(line, b"HTTP/1.", 7) != 0 or line[8] != c" ":
-        return FAULT_UPSTREAM_BAD
+        return broke(h, FAULT_UPSTREAM_BAD, NOT_A_STATUS_LINE, line)
     if line[7] != c"0" and line[7] != c"1":
-        return FAULT_UPSTREAM_BAD
+        return broke(h, FAULT_UPSTREAM_BAD, NOT_A_STATUS_LINE, line + 7)
     for i in range(9, 12):
         if not c"0" <= line[i] <= c"9":
-            return FAULT_UPSTREAM_BAD
+            return broke(h, FAULT_UPSTREAM_BAD, NOT_A_STATUS_LINE, line + i)
         status = status * 10 + (line[i] - c"0")
     if status < 100 or status > 599:
-        return FAULT_UPSTREAM_BAD
+        return broke(h, FAULT_UPSTREAM_BAD, "the status is not 100 to 599", line + 9)
     eol = <const char *>memchr(line + 12, c"\r", end - line - 12)
     if eol is NULL or (eol != line + 12 and line[12] != c" "):
-        return FAULT_UPSTREAM_BAD
+        return broke(h, FAULT_UPSTREAM_BAD, NOT_A_STATUS_LINE, line + 12)
     h.minor = line[7] == c"1"
     h.status = <uint16_t>status
     h.line = line
@@ -413,7 +466,10 @@ cdef int check_status_line(Head *h, const char *line, const char *end) noexcept 
         if h.reason[i] == 0x7F or (
             0 <= h.reason[i] < 0x20 and h.reason[i] != c"\t"
         ):
-            return FAULT_UPSTREAM_BAD
+            return broke(
+                h, FAULT_UPSTREAM_BAD, "a control character in the reason",
+                h.reason + i,
+            )
     return FAULT_NONE
 
 

@@ -25,15 +25,15 @@ from fastgate.dataplane.faults cimport (
 )
 from fastgate.dataplane.fields cimport token_end
 from fastgate.dataplane.message cimport (
-    LLHTTP_BYTES, MAX_FIELDS, Field, Head, HeadLimits, Parser,
+    LLHTTP_BYTES, MAX_FIELDS, Field, Head, HeadLimits, Parser, broke,
 )
 from fastgate.dataplane.native cimport (
     HPE_INVALID_CONSTANT, HPE_INVALID_CONTENT_LENGTH, HPE_INVALID_METHOD,
     HPE_INVALID_TRANSFER_ENCODING, HPE_INVALID_URL, HPE_INVALID_VERSION, HPE_OK,
     HPE_PAUSED, HPE_PAUSED_H2_UPGRADE, HPE_UNEXPECTED_CONTENT_LENGTH, HPE_USER,
     LLHTTP_PARSER_BYTES, LLHTTP_REQUEST, LLHTTP_RESPONSE, LlhttpFields, LlhttpSettings,
-    llhttp_execute, llhttp_get_error_pos, llhttp_get_method, llhttp_init,
-    llhttp_settings_init,
+    llhttp_execute, llhttp_get_error_pos, llhttp_get_error_reason, llhttp_get_method,
+    llhttp_init, llhttp_settings_init,
 )
 from fastgate.dataplane.strict cimport (
     ends_in_version, finish_request, finish_response, is_http_method,
@@ -44,6 +44,11 @@ assert <int>LLHTTP_BYTES == <int>LLHTTP_PARSER_BYTES
 cdef enum:
     MAX_METHOD_BYTES = 32       # of a method we do not know, to call it one
     METHOD_PRI = 34             # llhttp's number
+
+cdef const char *NOT_A_METHOD = "the method is not one of HTTP or WebDAV"
+cdef const char *EMPTY_LINE = "empty lines before the start line"
+cdef const char *TARGET_TOO_LONG = "the target is longer than max_target"
+cdef const char *HEAD_TOO_LARGE = "the head is larger than is allowed"
 
 cdef LlhttpSettings RECORD
 cdef LlhttpSettings SKIP
@@ -114,6 +119,18 @@ cdef int skip_value(void *parser, const char *at, size_t n) noexcept nogil:
 # --- from llhttp's verdict to a Fault ------------------------------------------
 
 
+cdef const char *rule_of(const Parser *p, int error) noexcept nogil:
+    """What an error of llhttp's says of a head, in its own static words."""
+    cdef const char *reason = llhttp_get_error_reason(p.llhttp)
+    if error == HPE_INVALID_METHOD:
+        return NOT_A_METHOD
+    if error == HPE_USER:
+        return "more fields than are allowed"
+    if reason is NULL:
+        return "the head is malformed"
+    return reason
+
+
 cdef int unknown_method(const char *line, size_t n) noexcept nogil:
     """What a method that llhttp refused is: one of another protocol, or garbage.
 
@@ -181,6 +198,16 @@ cdef int refused(
     ):
         return FAULT_BAD_FRAMING
     return FAULT_BAD_REQUEST
+
+
+cdef const char *error_at(
+    Parser *p, int error, const char *line, const char *end
+) noexcept nogil:
+    """The byte that llhttp stopped at; the line, where its word would be stale."""
+    cdef const char *at = llhttp_get_error_pos(p.llhttp)
+    if error == HPE_INVALID_METHOD or at < line or at > end:
+        return line
+    return at
 
 
 # --- the doors -----------------------------------------------------------------
@@ -259,13 +286,16 @@ cdef int parse_head(
     cdef int fault
     consumed[0] = 0
     h.line_len = 0
+    h.start = buf
+    h.rule = NULL
+    h.rule_at = 0
     if n == 0:
         return FAULT_PARTIAL
     blank = leading_blank(buf, fed)
     if p.response and blank != 0:
-        return FAULT_UPSTREAM_BAD
+        return broke(h, FAULT_UPSTREAM_BAD, EMPTY_LINE, buf)
     if blank < 0:
-        return FAULT_BAD_REQUEST
+        return broke(h, FAULT_BAD_REQUEST, EMPTY_LINE, buf)
     line += blank
 
     if already == 0:
@@ -295,20 +325,26 @@ cdef int parse_head(
         if fault == FAULT_NONE:
             consumed[0] = end - buf
         return fault
-    if p.response:
-        if error != HPE_OK or n >= limits.max_head_bytes:
-            return FAULT_UPSTREAM_BAD
-        return FAULT_PARTIAL
-    fault = FAULT_PARTIAL
     if error != HPE_OK:
-        fault = refused(p, limits, error, line, buf, fed)
+        fault = FAULT_UPSTREAM_BAD
+        if not p.response:
+            fault = refused(p, limits, error, line, buf, fed)
+        if fault != FAULT_PARTIAL:
+            return broke(
+                h, fault,
+                TARGET_TOO_LONG if fault == FAULT_TARGET_TOO_LONG
+                else rule_of(p, error),
+                error_at(p, error, line, buf + fed),
+            )
     elif p.target_bytes > limits.max_target_bytes:
-        fault = FAULT_TARGET_TOO_LONG
-    if fault == FAULT_PARTIAL and n >= limits.max_head_bytes:
-        if memchr(line, c"\n", buf + fed - line) is NULL:
-            return FAULT_TARGET_TOO_LONG
-        return FAULT_HEAD_TOO_LARGE
-    return fault
+        return broke(h, FAULT_TARGET_TOO_LONG, TARGET_TOO_LONG, line)
+    if n < limits.max_head_bytes:
+        return FAULT_PARTIAL
+    if p.response:
+        return broke(h, FAULT_UPSTREAM_BAD, HEAD_TOO_LARGE, buf + fed)
+    if memchr(line, c"\n", buf + fed - line) is NULL:
+        return broke(h, FAULT_TARGET_TOO_LONG, HEAD_TOO_LARGE, buf + fed)
+    return broke(h, FAULT_HEAD_TOO_LARGE, HEAD_TOO_LARGE, buf + fed)
 
 
 def fill_settings() -> None:

@@ -134,6 +134,13 @@ cdef class Wire:
         told = describe(self.head_) if fault == faults.FAULT_NONE else None
         return NAMES[fault], consumed, told
 
+    @property
+    def rule(self):
+        """The rule that the last head broke, and where, or None."""
+        if self.head_.rule is NULL:
+            return None
+        return self.head_.rule.decode(), self.head_.rule_at
+
     def chunked(self, bytes data):
         """One call of read_chunked: (fault, consumed, body, done)."""
         cdef size_t consumed, body_at, body_len

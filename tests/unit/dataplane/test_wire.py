@@ -597,6 +597,49 @@ def test_another_expectation_is_refused(data: bytes) -> None:
     assert read(data)[0] == "expectation"
 
 
+BROKEN = [
+    (
+        post(b"Transfer-Encoding: chunked", b"Content-Length: 1"),
+        "Content-Length can't be present with Transfer-Encoding",
+        b" 1\r\n\r\n",
+    ),
+    (request(host=b"a/b"), "Host is no host[:port]", b"a/b"),
+    (request(host=b""), "no Host in HTTP/1.1", b"GET"),
+    (request(b"A : b"), "Invalid header token", b" : b"),
+    (request(b"A: b", b" c"), "Unexpected whitespace after header value", b" c"),
+    (request(start=b"FOO / HTTP/1.1"), "the method is not one of HTTP or WebDAV", b"F"),
+    (request(b"Expect: x"), "Expect is not 100-continue", b"x\r\n"),
+]
+
+
+@pytest.mark.parametrize(("data", "rule", "at"), BROKEN)
+def test_a_refused_head_names_the_rule_and_the_byte_that_broke_it(
+    data: bytes, rule: str, at: bytes
+) -> None:
+    wire = probe.Wire()
+
+    assert wire.head(data)[0] != "none"
+    assert wire.rule == (rule, data.index(at))
+
+
+def test_every_refused_head_names_a_rule_and_a_place_in_it() -> None:
+    for data in [*(data for _, data in ALL_BAD), *BAD_RESPONSES]:
+        wire = probe.Wire(data in BAD_RESPONSES)
+        assert wire.head(data)[0] not in {"none", "partial"}
+
+        rule, at = wire.rule
+        assert rule, data
+        assert at <= len(data)
+
+
+def test_a_good_head_after_a_bad_one_names_no_rule() -> None:
+    wire = probe.Wire()
+    wire.head(request(host=b"a/b"))
+    wire.head(request())
+
+    assert wire.rule is None
+
+
 @pytest.mark.parametrize("byte", range(256))
 def test_each_byte_of_a_name_is_a_token_character_or_refused(byte: int) -> None:
     fault = read(request(b"A" + bytes([byte]) + b"z: b"))[0]
