@@ -35,6 +35,7 @@ LADDER = [
     "fastgate.dataplane.plan",
     "fastgate.dataplane.conn",
     "fastgate.dataplane.idle",
+    "fastgate.dataplane.peer",
     "fastgate.dataplane.pool",
     "fastgate.dataplane.upstream",
     "fastgate.dataplane.downstream",

@@ -465,6 +465,17 @@ def _table() -> tuple[Knob, ...]:
             high=_DAY_MS,
             may_be_zero=True,
         ),
+        Knob(
+            key="tcp_notsent_lowat",
+            kind=size,
+            default="128k",
+            group=connections,
+            help="most that the kernel queues for a client beyond what is on its way"
+            " (TCP_NOTSENT_LOWAT); 0: the system's",
+            low=4096,
+            high=1 << 30,
+            may_be_zero=True,
+        ),
         # -- client side
         Knob(
             key="keepalive",
@@ -524,6 +535,16 @@ def _table() -> tuple[Knob, ...]:
             help="time a client may take no byte of its response",
             low=1,
             high=_DAY_MS,
+        ),
+        Knob(
+            key="min_send_rate",
+            kind=Kind.RATE,
+            default="240B/s",
+            group=client,
+            help="slowest reader that is put up with, averaged over send_timeout,"
+            " once its socket has been full; 0: any",
+            low=1,
+            may_be_zero=True,
         ),
         Knob(
             key="lingering_time",

@@ -190,6 +190,7 @@ class Gateway(_Settings):
     tcp_nodelay: bool = _knob("tcp_nodelay")
     tcp_keepalive: int = _knob("tcp_keepalive")
     tcp_user_timeout: int = _knob("tcp_user_timeout")
+    tcp_notsent_lowat: int = _knob("tcp_notsent_lowat")
 
     keepalive: int = _knob("keepalive")
     keepalive_requests: int = _knob("keepalive_requests")
@@ -198,6 +199,7 @@ class Gateway(_Settings):
     body_timeout: int = _knob("body_timeout")
     min_rate: int = _knob("min_rate")
     send_timeout: int = _knob("send_timeout")
+    min_send_rate: int = _knob("min_send_rate")
     lingering_time: int = _knob("lingering_time")
     lingering_timeout: int = _knob("lingering_timeout")
     max_header: int = _knob("max_header")

@@ -236,6 +236,8 @@ def _tcp_socket(family: int, gateway: "Gateway", *, reuseport: bool) -> socket.s
         sock.setsockopt(tcp, socket.TCP_KEEPCNT, _PROBES)
     if gateway.tcp_user_timeout:
         sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, gateway.tcp_user_timeout)
+    if gateway.tcp_notsent_lowat:
+        sock.setsockopt(tcp, socket.TCP_NOTSENT_LOWAT, gateway.tcp_notsent_lowat)
     return sock
 
 

@@ -73,7 +73,11 @@ cdef struct Conn:
     uint8_t body_kind           # of the message being read, a BodyKind
     uint32_t fed                # bytes of `input` the parser has seen: a partial head
     int64_t body_left           # BODY_COUNTED: bytes still to be read
-    int64_t blocked_ms          # since when the socket takes nothing more; 0: it does
+    int64_t blocked_ms          # when the peer was last seen to take a byte of those
+                                # that wait for it; 0: none wait
+    int64_t window_ms           # begin of the time over which its rate is judged
+    int64_t window_bytes        # what the kernel held then, and was given since
+    int64_t window_taken        # of those, what the peer was seen to have taken
     Bytes input                 # read, not used yet
     Bytes output                # to be sent when the socket takes it
     Parser parser
@@ -300,6 +304,9 @@ cdef void conn_push(Worker *w) noexcept nogil
 cdef void conn_flush(Worker *w, Conn *c) noexcept nogil
 cdef void conn_end(Worker *w, Conn *c) noexcept nogil
 cdef size_t conn_unstage(Worker *w, Conn *c) noexcept nogil
+cdef bint conn_watch_pace(Worker *w, Conn *c) noexcept nogil
+cdef int64_t conn_pace_at(Worker *w, const Conn *c) noexcept nogil
+cdef int conn_pace(Worker *w, Conn *c) noexcept nogil
 cdef void conn_leave(Worker *w, Conn *c) noexcept nogil
 cdef bint conn_has_left(Worker *w, Conn *c) noexcept nogil
 cdef void conn_queue(Worker *w, Conn *c) noexcept nogil

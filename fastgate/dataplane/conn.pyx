@@ -14,6 +14,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy, memset
 
+from fastgate.dataplane.faults cimport (
+    FAULT_NONE, FAULT_SEND_TIMEOUT, FAULT_SEND_TOO_SLOW,
+)
 from fastgate.dataplane.memory cimport (
     TIMER_CONN, bytes_append, bytes_drop, bytes_eat, bytes_len, timer_cancel, timer_set,
 )
@@ -279,6 +282,9 @@ cdef void send_parts(Worker *w, Conn *c, iovec *parts, int n) noexcept nogil:
                 return
             sent = 0
             break
+    if c.blocked_ms:
+        # An earlier answer is still on its way.
+        c.window_bytes += sent
     skip = <size_t>sent
     for i in range(n):
         if skip >= parts[i].iov_len:
@@ -295,18 +301,16 @@ cdef void send_parts(Worker *w, Conn *c, iovec *parts, int n) noexcept nogil:
 
 
 cdef void blocked(Worker *w, Conn *c) noexcept nogil:
-    """The socket takes nothing more: a client has send_timeout to go on reading.
+    """The socket takes nothing more: how fast a client reads matters from now on.
 
     An endpoint that does not read is found by the time it has to answer.
     """
-    cdef int64_t at = w.now_ms + w.gateway.send_timeout_ms
-    if c.blocked_ms:
-        return
-    c.blocked_ms = w.now_ms
-    if c.kind == KIND_DOWNSTREAM and (
-        c.timer.deadline_ms == 0 or c.timer.deadline_ms > at
-    ):
-        timer_set(&w.wheel, &c.timer, at)
+    cdef int64_t at
+    if c.kind == KIND_DOWNSTREAM and c.blocked_ms == 0:
+        conn_watch_pace(w, c)
+        at = conn_pace_at(w, c)
+        if c.timer.deadline_ms == 0 or c.timer.deadline_ms > at:
+            timer_set(&w.wheel, &c.timer, at)
     # If the socket has room again by now, this makes an edge at once.
     if not c.watches_out and watch(w, c, EPOLL_CTL_MOD, True) < 0:
         fail(w, c)
@@ -331,7 +335,9 @@ cdef void conn_flush(Worker *w, Conn *c) noexcept nogil:
         )
         if sent >= 0:
             bytes_eat(&c.output, <size_t>sent)
-            c.blocked_ms = w.now_ms
+            if c.blocked_ms:
+                c.blocked_ms = w.now_ms
+                c.window_bytes += sent
         elif errno == EAGAIN:
             return
         elif errno != EINTR:
@@ -356,7 +362,11 @@ cdef void conn_end(Worker *w, Conn *c) noexcept nogil:
     shutdown(c.fd, SHUT_WR)
 
 
-# --- leaving ---------------------------------------------------------------
+# --- the peer's pace -------------------------------------------------------
+#
+# What the socket takes says little: a kernel that holds a megabyte for a client
+# takes nothing for as long as the client needs to read a third of it, and takes
+# all of a small answer at once. So what counts is what the peer has acknowledged.
 
 cdef int64_t unacknowledged(const Conn *c) noexcept nogil:
     """Bytes that the kernel holds because the peer has not acknowledged them."""
@@ -366,13 +376,56 @@ cdef int64_t unacknowledged(const Conn *c) noexcept nogil:
     return n
 
 
+cdef bint conn_watch_pace(Worker *w, Conn *c) noexcept nogil:
+    """Begin to judge how fast the peer takes what waits for it, if anything does."""
+    c.window_bytes = unacknowledged(c)
+    if c.window_bytes == 0 and bytes_len(&c.output) == 0:
+        return False
+    c.blocked_ms = w.now_ms
+    c.window_ms = w.now_ms
+    c.window_taken = 0
+    return True
+
+
+cdef int64_t conn_pace_at(Worker *w, const Conn *c) noexcept nogil:
+    """When conn_pace has to look: of a peer that is judged, blocked_ms > 0."""
+    # The window is send_timeout: a shorter one would undo what that allows.
+    return w.gateway.send_timeout_ms + (
+        c.window_ms if w.gateway.min_send_rate else c.blocked_ms
+    )
+
+
+cdef int conn_pace(Worker *w, Conn *c) noexcept nogil:
+    """The verdict: FAULT_NONE, or what the peer is too slow for."""
+    cdef int64_t held = unacknowledged(c)
+    cdef int64_t taken = c.window_bytes - held
+    cdef int64_t window = w.now_ms - c.window_ms
+    if held == 0 and bytes_len(&c.output) == 0:
+        c.blocked_ms = 0
+        return FAULT_NONE
+    if taken > c.window_taken:
+        c.window_taken = taken
+        c.blocked_ms = w.now_ms
+    elif w.now_ms - c.blocked_ms >= w.gateway.send_timeout_ms:
+        return FAULT_SEND_TIMEOUT
+    if w.gateway.min_send_rate and window >= w.gateway.send_timeout_ms:
+        if taken * 1000 < w.gateway.min_send_rate * window:
+            return FAULT_SEND_TOO_SLOW
+        c.window_ms = w.now_ms
+        c.window_bytes = held
+        c.window_taken = 0
+    return FAULT_NONE
+
+
+# --- leaving ---------------------------------------------------------------
+
 cdef void conn_leave(Worker *w, Conn *c) noexcept nogil:
     """Nothing more is written to `c`, and its FIN would look like an orderly end.
 
     What was written goes out first: an RST overtakes and destroys it, here and in
     the peer. No event tells when a peer has acknowledged all of it, so the owner
-    looks from time to time (by `timer`, set here) until conn_has_left(), for
-    send_timeout at most, and then closes.
+    looks from time to time (by `timer`, set here) until conn_has_left(), which is
+    also when the peer takes it too slowly, and then closes.
     """
     if w.staged is c:
         conn_push(w)
@@ -380,20 +433,14 @@ cdef void conn_leave(Worker *w, Conn *c) noexcept nogil:
     c.fed = 0
     c.body_kind = BODY_NONE
     c.cut = 1
-    if c.blocked_ms == 0:
-        c.blocked_ms = w.now_ms
     timer_set(&w.wheel, &c.timer, w.now_ms + LEAVE_LOOK_MS)
 
 
 cdef bint conn_has_left(Worker *w, Conn *c) noexcept nogil:
     """Whether all is delivered, or will not be any more: time to close."""
-    if c.blocked_ms == 0:
-        c.blocked_ms = w.now_ms
-    return (
-        c.broken
-        or (bytes_len(&c.output) == 0 and unacknowledged(c) == 0)
-        or w.now_ms - c.blocked_ms >= w.gateway.send_timeout_ms
-    )
+    if c.broken or (c.blocked_ms == 0 and not conn_watch_pace(w, c)):
+        return True
+    return conn_pace(w, c) != FAULT_NONE or c.blocked_ms == 0
 
 
 # --- the run queue ---------------------------------------------------------

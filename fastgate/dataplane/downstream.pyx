@@ -12,7 +12,7 @@ requests, and a client that pipelines owns no more memory than one that does not
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
 from fastgate.dataplane.conn cimport (
@@ -23,7 +23,6 @@ from fastgate.dataplane.conn cimport (
     KIND_DOWNSTREAM,
     LEAVE_LOOK_MS,
     MAX_LINGERERS,
-    PEER_TEXT,
     PHASE_BUSY,
     PHASE_HEAD,
     PHASE_IDLE,
@@ -44,11 +43,14 @@ from fastgate.dataplane.conn cimport (
     conn_has_left,
     conn_leave,
     conn_open,
+    conn_pace,
+    conn_pace_at,
     conn_push,
     conn_queue,
     conn_recv,
     conn_stage,
     conn_staged,
+    conn_watch_pace,
     conn_write,
     conn_write_chunk,
     takes_body,
@@ -63,10 +65,8 @@ from fastgate.dataplane.faults cimport (
     FAULT_INTERNAL,
     FAULT_NONE,
     FAULT_PARTIAL,
-    FAULT_SEND_TIMEOUT,
 )
 from fastgate.dataplane.idle cimport idle_add, idle_longest, idle_remove
-from fastgate.dataplane.limits cimport is_trusted
 from fastgate.dataplane.memory cimport (
     GENERATION_MASK,
     Bytes,
@@ -81,10 +81,9 @@ from fastgate.dataplane.memory cimport (
     timer_idle,
     timer_set,
 )
+from fastgate.dataplane.peer cimport peer_name
 from fastgate.dataplane.rewrite cimport Framing, write_response
 from fastgate.dataplane.system cimport (
-    AF_INET,
-    AF_INET6,
     EPOLLERR,
     EPOLLHUP,
     EPOLLIN,
@@ -92,9 +91,6 @@ from fastgate.dataplane.system cimport (
     EPOLLPRI,
     EPOLLRDHUP,
     close,
-    inet_ntop,
-    sockaddr_in,
-    sockaddr_in6,
     sockaddr_storage,
 )
 from fastgate.dataplane.wire cimport (
@@ -130,7 +126,7 @@ cdef Downstream *downstream_open(
     d.goes_on = 0
     d.listener = listener
     d.requests = 0
-    name_peer(w, d, peer)
+    peer_name(w, d, peer)
     parser_init(&d.conn.parser, False)
     fg_bump32(&w.row.connections, 1)
     # A client that says nothing has as long as one that is slow to say it.
@@ -138,50 +134,6 @@ cdef Downstream *downstream_open(
     timer_set(&w.wheel, &d.conn.timer, d.read_deadline_ms)
     idle_add(w, d)
     return d
-
-
-cdef void name_peer(
-    Worker *w, Downstream *d, const sockaddr_storage *peer
-) noexcept nogil:
-    """The peer's address as text, and whether it is a trusted proxy."""
-    cdef uint8_t address[16]
-    cdef const uint8_t *v4
-    cdef int at = 0
-    cdef int i
-    d.peer_is_v6 = 0
-    d.peer_trusted = 0
-    memset(address, 0, 16)
-    if peer.ss_family == AF_INET:
-        v4 = <const uint8_t *>&(<const sockaddr_in *>peer).sin_addr
-        for i in range(4):
-            if i:
-                d.peer[at] = b"."
-                at += 1
-            if v4[i] >= 100:
-                d.peer[at] = <char>(48 + v4[i] // 100)
-                at += 1
-            if v4[i] >= 10:
-                d.peer[at] = <char>(48 + v4[i] // 10 % 10)
-                at += 1
-            d.peer[at] = <char>(48 + v4[i] % 10)
-            at += 1
-        d.peer_len = <uint8_t>at
-        address[10] = 0xFF
-        address[11] = 0xFF
-        memcpy(address + 12, v4, 4)
-    elif peer.ss_family == AF_INET6:
-        memcpy(address, &(<const sockaddr_in6 *>peer).sin6_addr, 16)
-        inet_ntop(AF_INET6, address, d.peer, PEER_TEXT)
-        while at < PEER_TEXT and d.peer[at]:
-            at += 1
-        d.peer_len = <uint8_t>at
-        d.peer_is_v6 = 1
-    else:
-        memcpy(d.peer, b"unix:", 5)
-        d.peer_len = 5
-        return
-    if w.gateway.n_trusted:
-        d.peer_trusted = is_trusted(w.gateway.trusted, w.gateway.n_trusted, address)
 
 
 cdef void downstream_close(Worker *w, Downstream *d, bint reset) noexcept nogil:
@@ -214,6 +166,7 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
     cdef bint unread = (
         c.body_kind != BODY_NONE or c.readable or bytes_len(&c.input) != 0
     )
+    cdef int64_t idle_ms
     d.exchange = NULL
     if c.broken:
         downstream_close(w, d, False)
@@ -221,7 +174,10 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
     if d.close_after:
         if w.staged is c:
             conn_push(w)
-        if bytes_len(&c.output) or (
+        if c.watches_out and c.blocked_ms == 0:
+            # A close would leave what the kernel holds to the kernel.
+            conn_watch_pace(w, c)
+        if c.blocked_ms or (
             (unread or d.goes_on) and c.peer_ended != 2 and w.gateway.lingering_ms
         ):
             # Closing now would reset the connection, and the client might lose
@@ -231,10 +187,11 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
             downstream_close(w, d, False)
         return
     d.phase = PHASE_IDLE
-    d.read_deadline_ms = w.now_ms + (
-        DRAIN_GRACE_MS if w.draining else w.gateway.keepalive_ms
-    )
-    timer_set(&w.wheel, &c.timer, d.read_deadline_ms)
+    idle_ms = DRAIN_GRACE_MS if w.draining else w.gateway.keepalive_ms
+    d.read_deadline_ms = w.now_ms + idle_ms
+    if idle_ms > w.gateway.send_timeout_ms:
+        idle_ms = w.gateway.send_timeout_ms
+    timer_set(&w.wheel, &c.timer, w.now_ms + idle_ms)
     idle_add(w, d)
     if unread:
         conn_queue(w, c)
@@ -317,9 +274,11 @@ cdef void downstream_drain(Worker *w, Downstream *d) noexcept nogil:
 cdef void downstream_rearm(Worker *w, Downstream *d) noexcept nogil:
     """One timer, set to whichever of the deadlines in force comes first."""
     cdef int64_t at = d.read_deadline_ms
-    cdef int64_t sent_by = d.conn.blocked_ms + w.gateway.send_timeout_ms
-    if d.conn.blocked_ms and (at == 0 or sent_by < at):
-        at = sent_by
+    cdef int64_t pace_at
+    if d.conn.blocked_ms:
+        pace_at = conn_pace_at(w, &d.conn)
+        if at == 0 or pace_at < at:
+            at = pace_at
     if d.exchange is not NULL and d.exchange.deadline_ms and (
         at == 0 or d.exchange.deadline_ms < at
     ):
@@ -340,20 +299,26 @@ cdef void leave(Worker *w, Downstream *d) noexcept nogil:
 
 cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
     cdef Exchange *x = d.exchange
+    cdef int fault
     if d.phase == PHASE_LEAVING:
         leave(w, d)
         return
     if x is not NULL and x.deadline_ms and w.now_ms >= x.deadline_ms:
         w.events.client_fault(w, x, FAULT_DEADLINE)
         return
-    if d.conn.blocked_ms and (
-        w.now_ms >= d.conn.blocked_ms + w.gateway.send_timeout_ms
+    if d.conn.blocked_ms and w.now_ms >= conn_pace_at(w, &d.conn):
+        fault = conn_pace(w, &d.conn)
+        if fault:
+            if x is not NULL:
+                w.events.client_fault(w, x, fault)
+            else:
+                downstream_close(w, d, True)
+            return
+    elif d.conn.blocked_ms == 0 and (
+        d.phase == PHASE_IDLE or d.phase == PHASE_LINGER
     ):
-        if x is not NULL:
-            w.events.client_fault(w, x, FAULT_SEND_TIMEOUT)
-        else:
-            downstream_close(w, d, True)
-        return
+        # The kernel may still hold some of the last answer.
+        conn_watch_pace(w, &d.conn)
     if d.read_deadline_ms == 0 or w.now_ms < d.read_deadline_ms:
         downstream_rearm(w, d)
         return
@@ -366,6 +331,13 @@ cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
     elif d.phase == PHASE_LINGER and linger_deadline(w, d) > w.now_ms:
         d.read_deadline_ms = linger_deadline(w, d)
         downstream_rearm(w, d)
+    elif d.conn.blocked_ms:
+        # It still reads its last answer, and fast enough.
+        if d.phase == PHASE_IDLE:
+            start_linger(w, d)
+        else:
+            d.read_deadline_ms = conn_pace_at(w, &d.conn)
+            downstream_rearm(w, d)
     else:
         downstream_close(w, d, False)
 

@@ -80,7 +80,6 @@ from fastgate.dataplane.downstream cimport (
 )
 from fastgate.dataplane.faults cimport (
     FAULT_BODY_TOO_LARGE,
-    FAULT_CLIENT_ABORT,
     FAULT_CONNECT,
     FAULT_HEAD_TOO_LARGE,
     FAULT_INTERNAL,
@@ -90,7 +89,6 @@ from fastgate.dataplane.faults cimport (
     FAULT_OVERLOAD,
     FAULT_QUEUE_FULL,
     FAULT_QUEUE_TIMEOUT,
-    FAULT_SEND_TIMEOUT,
     FAULT_UPSTREAM_BAD,
     FAULT_UPSTREAM_RESET,
     FAULT_UPSTREAM_STALLED,
@@ -123,6 +121,7 @@ cdef enum:
     HEAD_USUAL_BYTES = 2048     # room for the request head as it goes upstream
     HEAD_KEPT_BYTES = 4096      # an exchange keeps a head buffer up to this size
     REPLY_BYTES = 1024
+    CLIENT_GONE = 499           # the status of faults that nobody is there to hear of
 
 # --- beginning -------------------------------------------------------------
 
@@ -663,7 +662,7 @@ cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
     if x.response_started:
         take_back(w, x)
     if x.client is not NULL:
-        if fault == FAULT_CLIENT_ABORT or fault == FAULT_SEND_TIMEOUT:
+        if info.status == CLIENT_GONE:
             x.client_ops.reset(w, x)
         elif x.response_started and info.side == SIDE_UPSTREAM:
             x.client_ops.cut(w, x)

@@ -31,6 +31,7 @@ cdef enum Fault:
     FAULT_BODY_TOO_SLOW
     FAULT_CLIENT_ABORT      # the client went away, or ended its body early
     FAULT_SEND_TIMEOUT      # the client stopped reading
+    FAULT_SEND_TOO_SLOW     # it reads less than min_send_rate
     # Ours.
     FAULT_NO_ROUTE
     FAULT_NO_ENDPOINT       # every endpoint is down, ejected or already tried

@@ -55,6 +55,7 @@ row(
 row(FAULT_BODY_TOO_SLOW, 408, SIDE_CLIENT, "body-too-slow", "request body is too slow")
 row(FAULT_CLIENT_ABORT, 499, SIDE_CLIENT, "client-abort", "")
 row(FAULT_SEND_TIMEOUT, 499, SIDE_CLIENT, "send-timeout", "")
+row(FAULT_SEND_TOO_SLOW, 499, SIDE_CLIENT, "send-too-slow", "")
 row(FAULT_NO_ROUTE, 404, SIDE_GATEWAY, "no-route", "no route for this request")
 row(FAULT_NO_ENDPOINT, 503, SIDE_GATEWAY, "no-endpoint", "no endpoint available")
 row(FAULT_QUEUE_FULL, 503, SIDE_GATEWAY, "queue-full", "too many requests are waiting")

@@ -73,6 +73,7 @@ cdef struct GatewayPlan:
     int64_t header_timeout_ms
     int64_t body_timeout_ms
     int64_t send_timeout_ms
+    int64_t min_send_rate       # bytes a second; 0: off
     int64_t lingering_ms
     int64_t lingering_silent_ms
     int64_t keepalive_ms

@@ -163,6 +163,7 @@ cdef class Plan:
         p.header_timeout_ms = g["header_timeout"]
         p.body_timeout_ms = g["body_timeout"]
         p.send_timeout_ms = g["send_timeout"]
+        p.min_send_rate = g["min_send_rate"]
         p.lingering_ms = g["lingering_time"]
         p.lingering_silent_ms = g["lingering_timeout"]
         p.keepalive_ms = g["keepalive"]

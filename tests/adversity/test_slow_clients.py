@@ -102,6 +102,35 @@ def test_idle_connections_own_next_to_nothing(rig: Rig) -> None:
     assert grown <= count * KIB + 256 * KIB
 
 
+def test_the_kernel_does_not_swallow_an_answer_that_nobody_reads(rig: Rig) -> None:
+    gateway = rig.gateway(rig.origin())
+    client = rig.client(gateway, receive_buffer_bytes=2304)
+    client.send(request("GET", "/size/1000000"))
+    eventually(lambda: gateway.workers()[0]["bytes_out"] > 200_000, within_s=5)
+
+    # So its reader is judged: an exchange that has ended has no timer.
+    assert gateway.workers()[0]["exchanges"] == 1
+
+
+def test_readers_that_drip_are_all_let_go(rig: Rig) -> None:
+    gateway = rig.gateway(rig.origin(), send_timeout="1s", min_send_rate="50kB/s")
+    readers = [rig.client(gateway, receive_buffer_bytes=2304) for _ in range(100)]
+    for reader in readers:
+        reader.send(request("GET", "/size/1000000"))
+    honest = rig.client(gateway)
+    watch = Stopwatch()
+    while readers and watch.seconds < 10:
+        assert honest.ask("GET", "/size/1").status == 200
+        for reader in list(readers):
+            try:
+                reader.sock.recv(1)
+            except ConnectionResetError:
+                readers.remove(reader)
+
+    assert not readers
+    eventually(lambda: gateway.workers()[0]["connections"] == 1)
+
+
 def test_clients_that_reset_at_any_point_leave_nothing(rig: Rig) -> None:
     """RST before, inside and behind a head, a body and an answer."""
     origin = rig.origin()

@@ -20,6 +20,7 @@ def settings(**changes):
         "tcp_nodelay": True,
         "tcp_keepalive": 60_000,
         "tcp_user_timeout": 30_000,
+        "tcp_notsent_lowat": 131_072,
     }
     return SimpleNamespace(**(values | changes))
 
@@ -78,16 +79,20 @@ def test_accepted_connections_inherit_the_options(bind):
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert accepted.getsockopt(TCP, socket.TCP_KEEPIDLE) == 60
         assert accepted.getsockopt(TCP, socket.TCP_USER_TIMEOUT) == 30_000
+        assert accepted.getsockopt(TCP, socket.TCP_NOTSENT_LOWAT) == 131_072
 
 
 def test_options_that_are_off_stay_off(bind):
+    with socket.socket() as untouched:
+        default = untouched.getsockopt(TCP, socket.TCP_NOTSENT_LOWAT)
     off = {"tcp_nodelay": False, "tcp_keepalive": 0, "tcp_user_timeout": 0}
-    (one,) = bind("127.0.0.1:0", workers=1, **off)
+    (one,) = bind("127.0.0.1:0", workers=1, **off, tcp_notsent_lowat=0)
 
     (sock,) = one.sockets
     assert not sock.getsockopt(TCP, socket.TCP_NODELAY)
     assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert not sock.getsockopt(TCP, socket.TCP_USER_TIMEOUT)
+    assert sock.getsockopt(TCP, socket.TCP_NOTSENT_LOWAT) == default
 
 
 def test_a_port_of_another_gateway_is_refused_though_it_is_reusable(bind):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import socket
 from collections.abc import Callable
 
@@ -288,3 +290,126 @@ def test_a_worker_that_goes_does_not_wait_for_lingering_clients(
     lab.engine.drain()
 
     lab.until(lab.engine.is_drained, "the end of lingering", within_s=3)
+
+
+# Readers: what counts is what a client acknowledges, not what its socket takes.
+
+
+def answer_of(size: int) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+
+
+def read_slowly(
+    lab: Lab, client: socket.socket, step: int, pause_s: float, until: int
+) -> int:
+    """Take `step` bytes each `pause_s` until `until` or a reset; how many came."""
+    taken = 0
+    with contextlib.suppress(ConnectionResetError):
+        while taken < until:
+            lab.pause(pause_s)
+            if is_readable(client):
+                taken += len(client.recv(step))
+    return taken
+
+
+def test_a_reader_below_the_minimum_rate_is_dropped(make_lab: MakeLab) -> None:
+    log_end, log_fd = os.pipe()
+    lab = make_lab(
+        **SMALL,
+        log_fd=log_fd,
+        access_log_format="json",
+        send_timeout="300ms",
+        min_send_rate="500kB/s",
+    )
+    client, service = lab.ask(receive_bytes=2304)
+    service.sendall(answer_of(300_000))
+    pour(lab, service, 262_144)
+
+    assert read_slowly(lab, client, 2000, 0.02, 150_000) < 150_000
+    assert lab.row["connections"] == 0
+    lab.engine.flush_log()
+    assert json.loads(os.read(log_end, 4096))["reason"] == "send-too-slow"
+    os.close(log_end)
+    os.close(log_fd)
+
+
+def test_a_reader_above_the_minimum_rate_is_left_alone(make_lab: MakeLab) -> None:
+    lab = make_lab(**SMALL, send_timeout="200ms", min_send_rate="5kB/s")
+    client, service = lab.ask(receive_bytes=2304)
+    service.sendall(answer_of(65_536))
+    pour(lab, service, 65_536)
+
+    assert read_slowly(lab, client, 2000, 0.04, 65_536) >= 65_536
+
+
+def test_a_steady_reader_behind_a_full_kernel_is_not_a_silent_one(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(send_bytes=1 << 20, send_timeout="300ms")
+    client, service = lab.ask(receive_bytes=16384)
+    service.sendall(answer_of(3_000_000))
+    service.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            service.send(bytes(1 << 20))
+            lab.settle(0)
+
+    # The kernel wants a third of its two megabytes free before it takes more.
+    assert read_slowly(lab, client, 8000, 0.02, 500_000) >= 500_000
+
+
+def test_an_answer_that_only_the_kernel_holds_is_not_held_for_ever(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(send_bytes=1 << 20, send_timeout="100ms", keepalive="60s")
+    client, service = lab.ask(receive_bytes=2304)
+    service.sendall(answer_of(262_144))
+    pour(lab, service, 262_144)
+    lab.settle()
+    assert lab.row["exchanges"] == 0
+    assert lab.row["connections"] == 1
+
+    lab.until(lambda: lab.row["connections"] == 0, "the client is let go")
+    assert lab.read_any_end(client)[1] == "reset"
+
+
+def test_an_idle_client_that_has_all_its_answer_stays(make_lab: MakeLab) -> None:
+    lab = make_lab(send_timeout="50ms", keepalive="60s")
+    client, service = lab.ask()
+    service.sendall(OK)
+    lab.read(client, b"ok")
+    lab.pause(0.3)
+
+    assert lab.row["connections"] == 1
+
+
+def test_an_idle_time_ends_no_answer_that_is_still_read(make_lab: MakeLab) -> None:
+    lab = make_lab(
+        send_bytes=1 << 20,
+        send_timeout="1s",
+        keepalive="50ms",
+        lingering_timeout="50ms",
+    )
+    client, service = lab.ask(receive_bytes=16384)
+    service.sendall(answer_of(262_144))
+    pour(lab, service, 262_144)
+
+    assert read_slowly(lab, client, 8000, 0.01, 262_144) >= 262_144
+    lab.until(lambda: lab.row["connections"] == 0, "the end of an idle client")
+
+
+def test_the_last_answer_of_a_slow_reader_stays_ours_until_it_is_read(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(send_bytes=65536, send_timeout="200ms")
+    data = request("/", "GET", b"", "Connection: close")
+    client, service = lab.ask(data, receive_bytes=2304)
+    service.sendall(answer_of(262_144))
+    pour(lab, service, 262_144)
+    while lab.row["exchanges"]:
+        client.recv(4096)
+        lab.settle(0)
+    assert lab.row["connections"] == 1
+
+    lab.until(lambda: lab.row["connections"] == 0, "the client is let go")
+    assert lab.read_any_end(client)[1] == "reset"
