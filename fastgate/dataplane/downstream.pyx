@@ -11,7 +11,7 @@ requests, and a client that pipelines owns no more memory than one that does not
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
