@@ -73,8 +73,8 @@ cdef struct Conn:
     uint8_t body_kind           # of the message being read, a BodyKind
     uint32_t fed                # bytes of `input` the parser has seen: a partial head
     int64_t body_left           # BODY_COUNTED: bytes still to be read
-    int64_t blocked_ms          # when the peer was last seen to take a byte of those
-                                # that wait for it; 0: none wait
+    # When the peer was last seen to take a byte of those that wait; 0: none wait.
+    int64_t blocked_ms
     int64_t window_ms           # begin of the time over which its rate is judged
     int64_t window_bytes        # what the kernel held then, and was given since
     int64_t window_taken        # of those, what the peer was seen to have taken
