@@ -246,10 +246,21 @@ check_sizes()
 check_fields()
 
 
+def has_sse42(code: bytes) -> bool:
+    """Whether a compiled llhttp holds PCMPESTRI, by its three bytes of opcode.
+
+    llhttp's loop over a field value has a form with that instruction (SSE4.2), which
+    takes 16 bytes at a time; the wheels, made for every x86-64, are built without.
+    """
+    return b"\x66\x0f\x3a\x61" in code
+
+
 def native_versions() -> dict[str, str]:
     """What is bound, for `fastgate version`: library to a word on its version."""
     version = importlib.metadata.version("httptools")
+    with open(httptools_parser.__file__, "rb") as file:
+        vectors = "with" if has_sse42(file.read()) else "without"
     return {
-        "llhttp": f"of httptools {version}"
-        f" (parser {LLHTTP_PARSER_BYTES} B, settings {LLHTTP_SETTINGS_BYTES} B)",
+        "llhttp": f"of httptools {version} (parser {LLHTTP_PARSER_BYTES} B,"
+        f" settings {LLHTTP_SETTINGS_BYTES} B, {vectors} SSE4.2)",
     }

@@ -4,6 +4,7 @@ import ctypes
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import httptools.parser.parser as httptools_parser
 import pytest
@@ -25,6 +26,33 @@ def test_versions_say_which_httptools_is_bound() -> None:
 
     assert "httptools" in told
     assert "96 B" in told
+
+
+def test_versions_say_whether_llhttp_reads_values_sixteen_bytes_at_a_time(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "value.c"
+    source.write_text(
+        """#ifdef __SSE4_2__
+        #include <x86intrin.h>
+        int stop(__m128i set, __m128i text) {
+            return _mm_cmpestri(set, 2, text, 16, _SIDD_CMP_RANGES);
+        }
+        #endif
+        """
+    )
+    for flag, expected in (("-msse4.2", True), ("-mno-sse4.2", False)):
+        program = tmp_path / "value.o"
+        told = subprocess.run(
+            ["gcc", "-c", "-O2", flag, "-o", program, source],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if told.returncode:
+            pytest.skip("this machine's gcc does not build for x86-64")
+
+        assert native.has_sse42(program.read_bytes()) is expected
 
 
 def test_the_probe_runs_again_without_complaint() -> None:
