@@ -848,10 +848,13 @@ def _table() -> tuple[Knob, ...]:
         Knob(
             key="ambiguous_paths",
             kind=choice,
-            default="reject",
+            default="routes",
             group=headers,
-            help="paths holding %2F, %5C or ;: answered 400, or kept as they are",
-            choices=("reject", "keep"),
+            help="paths that can be read in several ways (%2F, %5C, ;, //, .. and the"
+            " like): routes forwards those whose readings all take the same route,"
+            " reject none, keep all",
+            choices=("routes", "reject", "keep"),
+            scopes=("route",),
         ),
     )
 

@@ -236,7 +236,7 @@ class Gateway(_Settings):
     x_forwarded: bool = _knob("x_forwarded")
     request_id: bool = _knob("request_id")
     trusted_proxies: tuple[str, ...] = _knob("trusted_proxies")
-    ambiguous_paths: Literal["reject", "keep"] = _knob("ambiguous_paths")
+    ambiguous_paths: Literal["routes", "reject", "keep"] = _knob("ambiguous_paths")
 
     @property
     def eject_failures(self) -> int:
@@ -570,6 +570,9 @@ class Route(_Settings):
 
     max_body: int | None = _knob("max_body", overrides=True)
     deadline: int | None = _knob("deadline", overrides=True)
+    ambiguous_paths: Literal["routes", "reject", "keep"] | None = _knob(
+        "ambiguous_paths", overrides=True
+    )
 
 
 class Config(_Settings):

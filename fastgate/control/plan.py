@@ -161,6 +161,7 @@ def _route(route: "Route", config: "Config", upstream_index: int) -> dict[str, A
         "response_rules": _rules(route.response_headers),
         "max_body": _inherited("max_body", route, config.gateway),
         "deadline": _inherited("deadline", route, upstream, config.gateway),
+        "ambiguous_paths": _inherited("ambiguous_paths", route, config.gateway),
     }
 
 

@@ -29,10 +29,12 @@ cdef struct LogRecord:
     Text host
     Text request_id
     Text route
+    Text other_route            # of another reading of the path, where that matters
     Text upstream
     Text endpoint
     Text reason                 # fault_info(fault).reason
     int status                  # 0: none was sent
+    bint is_ambiguous           # other_route is worth a member, if only null
     int retries
     int64_t bytes_in            # of the request's body
     int64_t bytes_out           # of the response's body, as nginx counts it

@@ -299,6 +299,8 @@ cdef char *put_json(char *at, const Log *log, const LogRecord *r) noexcept nogil
         at = put_ms(at, r.upstream_us)
     at = put_name(at, ',"host":', &r.host)
     at = put_name(at, ',"route":', &r.route)
+    if r.is_ambiguous:
+        at = put_name(at, ',"other_route":', &r.other_route)
     at = put_name(at, ',"upstream":', &r.upstream)
     at = put_name(at, ',"endpoint":', &r.endpoint)
     at = put_name(at, ',"request_id":', &r.request_id)

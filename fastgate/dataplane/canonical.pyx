@@ -1,12 +1,12 @@
-"""One canonical form of a host and of a path.
+"""One canonical form of a host, and the primary reading of a path.
 
 Runs in: worker. Both functions are idempotent: the canonical form of a canonical
 form is itself, and it is recognised by one table-driven scan that copies nothing.
-What has two readings is refused, not guessed at.
+What a path holds that others may read otherwise is told in `odd`.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp, memcpy
 
 from fastgate.dataplane.faults cimport (
@@ -24,9 +24,11 @@ cdef enum PathByte:
     P_SLASH
     P_PERCENT
     P_QUERY             # ends the path
-    P_SEMICOLON         # path parameters: origins differ on what they mean
-    P_ENCODE            # not in the grammar, but browsers send it: percent-encoded
-    P_BAD               # controls, blanks, bytes above 7F, "#" and "\"
+    P_DOT
+    P_SEMICOLON         # path parameters: readers differ on what they mean
+    P_BACKSLASH         # a separator for some readers
+    P_ENCODE            # not in the grammar, but browsers send it: read as its escape
+    P_BAD               # controls, blanks, bytes above 7F and "#"
 
 cdef enum HostByte:
     O_PLAIN = 0
@@ -37,7 +39,7 @@ cdef enum HostByte:
 
 cdef uint8_t PATH_BYTE[256]
 cdef uint8_t QUERY_BAD[256]
-cdef uint8_t UNRESERVED[256]
+cdef uint16_t ESCAPED[256]      # the Odd bit of a byte that is sent as an escape
 cdef uint8_t HOST_BYTE[256]
 cdef uint8_t HEX_VALUE[256]     # 255: not a hex digit
 cdef const char *HEX_DIGITS = "0123456789ABCDEF"
@@ -52,19 +54,33 @@ def fill_tables() -> None:
         ord("/"): P_SLASH,
         ord("%"): P_PERCENT,
         ord("?"): P_QUERY,
+        ord("."): P_DOT,
         ord(";"): P_SEMICOLON,
+        ord("\\"): P_BACKSLASH,
+    }
+    escaped = {
+        ord("."): ODD_ESCAPED_DOT,
+        ord("/"): ODD_ESCAPED_SLASH,
+        ord("%"): ODD_ESCAPED_PERCENT,
+        ord(";"): ODD_ESCAPED_SEMICOLON,
+        ord("\\"): ODD_ESCAPED_BACKSLASH,
     }
     for byte in range(256):
-        if byte in plain:
-            PATH_BYTE[byte] = P_PLAIN
-        elif byte in special:
+        if byte in special:
             PATH_BYTE[byte] = special[byte]
+        elif byte in plain:
+            PATH_BYTE[byte] = P_PLAIN
         elif byte in b'"<>[]^`{|}':
             PATH_BYTE[byte] = P_ENCODE
         else:
             PATH_BYTE[byte] = P_BAD
         QUERY_BAD[byte] = not 0x21 <= byte <= 0x7E or byte == ord("#")
-        UNRESERVED[byte] = byte in unreserved
+        if byte in escaped:
+            ESCAPED[byte] = escaped[byte]
+        elif byte in unreserved:
+            ESCAPED[byte] = ODD_UNRESERVED
+        else:
+            ESCAPED[byte] = ODD_RESERVED if byte in plain else 0
         HEX_VALUE[byte] = 255
         if byte in letters[:26]:
             HOST_BYTE[byte] = O_UPPER
@@ -234,37 +250,7 @@ cdef bint is_overlong(int byte, int after) noexcept nogil:
     return byte == 0xF0 and 0x80 <= after <= 0x8F
 
 
-cdef bint hides_dots(const char *at, size_t n) noexcept nogil:
-    """Whether a segment holds a dot segment for readers who split it further.
-
-    Only asked where `;`, `%2F` and `%5C` are passed on: `..;x` and `x%2F..` climb
-    for an origin that drops parameters or decodes first.
-    """
-    cdef size_t i = 0
-    cdef size_t dots = 0
-    cdef size_t others = 0
-    cdef bint ambiguous = False
-    cdef bint hidden = False
-    cdef int byte
-    while i < n:
-        byte = decode(at + i, n - i)
-        if at[i] == c";" or byte == c"/" or byte == c"\\" or byte == c";":
-            ambiguous = True
-            hidden |= others == 0 and (dots == 1 or dots == 2)
-            dots = 0
-            others = 0
-        elif at[i] == c".":
-            dots += 1
-        else:
-            others += 1
-        i += 1 if byte < 0 else 3
-    hidden |= others == 0 and (dots == 1 or dots == 2)
-    return ambiguous and hidden
-
-
-cdef ssize_t end_segment(
-    char *out, size_t seg, size_t end, bint keep_ambiguous
-) noexcept nogil:
+cdef ssize_t end_segment(char *out, size_t seg, size_t end) noexcept nogil:
     """Where the path goes on after the segment out[seg:end]; -1: it may not.
 
     `seg` itself for an empty segment and for ".", the parent for "..".
@@ -279,20 +265,28 @@ cdef ssize_t end_segment(
         while out[seg - 1] != c"/":
             seg -= 1
         return seg
-    if keep_ambiguous and hides_dots(out + seg, n):
-        return -1
     return end
 
 
+cdef inline uint32_t end_run(int *dots, uint32_t odd) noexcept nogil:
+    """ODD_DOTS if one or two dots alone stand before a byte that may end a segment."""
+    if dots[0] == 1 or dots[0] == 2:
+        odd |= ODD_DOTS
+    dots[0] = 0
+    return odd
+
+
 cdef int rewrite_path(
-    const char *at, size_t n, bint keep_ambiguous,
-    char *out, size_t room, TargetForm *form
+    const char *at, size_t n, char *out, size_t room, TargetForm *form
 ) noexcept nogil:
-    """The slow path of canonical_target: write the canonical path into `out`."""
+    """The slow path of canonical_target: write the primary reading into `out`."""
     cdef size_t i = 1
     cdef size_t w = 1           # bytes written
     cdef size_t seg = 1         # where the current segment starts
     cdef ssize_t at_end
+    cdef int dots = 0           # since a segment may have begun; 3: not dots alone
+    cdef uint32_t odd = 0
+    cdef uint32_t bit
     cdef uint8_t kind
     cdef int byte
     if room < 4:
@@ -307,9 +301,19 @@ cdef int rewrite_path(
             out[w] = byte
             w += 1
             i += 1
+            dots = 3
+            continue
+        if kind == P_DOT:
+            out[w] = c"."
+            w += 1
+            i += 1
+            dots += dots < 3
             continue
         if kind == P_SLASH:
-            at_end = end_segment(out, seg, w, keep_ambiguous)
+            odd = end_run(&dots, odd)
+            if at[i - 1] == c"/":
+                odd |= ODD_SLASHES
+            at_end = end_segment(out, seg, w)
             if at_end < 0:
                 return FAULT_BAD_TARGET
             if <size_t>at_end == w and w > seg:
@@ -321,8 +325,7 @@ cdef int rewrite_path(
         if kind == P_QUERY:
             break
         if kind == P_SEMICOLON:
-            if not keep_ambiguous:
-                return FAULT_BAD_TARGET
+            odd = end_run(&dots, odd) | ODD_SEMICOLON
             out[w] = c";"
             w += 1
             i += 1
@@ -334,46 +337,58 @@ cdef int rewrite_path(
             if byte <= 0 or is_overlong(byte, decode(at + i + 3, n - i - 3)):
                 return FAULT_BAD_TARGET
             i += 3
-            if UNRESERVED[byte]:
+            bit = ESCAPED[byte]
+            odd |= bit
+            if bit == ODD_ESCAPED_DOT:
+                dots += dots < 3
+            elif bit & (
+                ODD_ESCAPED_SLASH | ODD_ESCAPED_SEMICOLON | ODD_ESCAPED_BACKSLASH
+            ):
+                odd = end_run(&dots, odd)
+            else:
+                dots = 3
+            if bit & (ODD_ESCAPED_DOT | ODD_UNRESERVED):
                 out[w] = byte
                 w += 1
                 continue
-            if not keep_ambiguous and (
-                byte == c"/" or byte == c"\\" or byte == c";"
-            ):
-                return FAULT_BAD_TARGET
         else:
             i += 1
+            if kind == P_BACKSLASH:
+                odd = end_run(&dots, odd) | ODD_BACKSLASH
+            else:
+                dots = 3
         out[w] = c"%"
         out[w + 1] = HEX_DIGITS[byte >> 4]
         out[w + 2] = HEX_DIGITS[byte & 15]
         w += 3
-    at_end = end_segment(out, seg, w, keep_ambiguous)
+    at_end = end_segment(out, seg, w)
     if at_end < 0:
         return FAULT_BAD_TARGET
     form.path = out
     form.path_len = <size_t>at_end
     form.query = at + i
     form.query_len = n - i
+    form.raw_len = i
+    form.odd = end_run(&dots, odd)
     return FAULT_NONE
 
 
 cdef int canonical_target(
-    const char *at, size_t n, bint keep_ambiguous,
-    char *out, size_t room, TargetForm *form
+    const char *at, size_t n, char *out, size_t room, TargetForm *form
 ) noexcept nogil:
-    """The canonical path of an origin-form target, and its raw query.
+    """The primary reading of the path of an origin-form target, and its raw query.
 
     Percent-encoded unreserved characters are decoded, other hex digits are upper
-    case, `//` is `/`, dot segments are resolved (encoded dots too), and what
-    browsers send outside the grammar is percent-encoded. The query is not touched.
+    case, `//` is `/`, dot segments are resolved (encoded dots too), backslashes and
+    what browsers send outside the grammar count as their escapes. The target itself is
+    not touched; `form.odd` says what else stands in it that others may read
+    otherwise.
 
     at, n           starts with "/"; borrowed
-    keep_ambiguous  pass `;`, %2F, %5C and %3B on instead of refusing them
-    out, room       scratch, written only when the path is not canonical already
+    out, room       scratch, written only when the path is not its own reading
     returns FAULT_NONE; FAULT_BAD_TARGET for a climb above the root, %00, a
-            malformed or overlong escape, `\\`, `#`, blanks, controls and bytes above
-            7F; FAULT_TARGET_TOO_LONG when the form does not fit
+            malformed or overlong escape, `#`, blanks, controls and bytes above 7F;
+            FAULT_TARGET_TOO_LONG when the reading does not fit
     Source: RFC 3986 sections 5.2.4 and 6.2.2.
     """
     cdef size_t i = 0
@@ -384,7 +399,7 @@ cdef int canonical_target(
     form.path = NULL
     while i < n:
         kind = PATH_BYTE[<uint8_t>at[i]]
-        if kind == P_PLAIN:
+        if kind == P_PLAIN or kind == P_DOT:
             i += 1
         elif kind == P_SLASH:
             i += 1
@@ -402,8 +417,10 @@ cdef int canonical_target(
         form.path_len = i
         form.query = at + i
         form.query_len = n - i
+        form.raw_len = i
+        form.odd = 0
     else:
-        fault = rewrite_path(at, n, keep_ambiguous, out, room, form)
+        fault = rewrite_path(at, n, out, room, form)
         if fault != FAULT_NONE:
             return fault
     if not query_is_clean(form.query, form.query_len):

@@ -182,6 +182,7 @@ cdef struct Exchange:
     uint8_t retries
     uint16_t status             # sent to the client; 0: none
     int32_t route               # -1: none
+    int32_t other_route         # another reading of the path takes; see readings.pxd
     int32_t group               # index of the upstream; -1: none
     int32_t endpoint            # leased; -1: none
     int32_t last_endpoint       # for the log

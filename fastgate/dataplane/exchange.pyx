@@ -40,7 +40,7 @@ When a request may be sent again:
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
-from libc.string cimport memset
+from libc.string cimport memset, strlen
 
 from fastgate.dataplane.accesslog cimport LOG_JSON
 from fastgate.dataplane.atomics cimport (
@@ -79,13 +79,13 @@ from fastgate.dataplane.downstream cimport (
     downstream_close, downstream_next, downstream_side, downstream_tunnel,
 )
 from fastgate.dataplane.faults cimport (
+    FAULT_AMBIGUOUS_PATH,
     FAULT_BODY_TOO_LARGE,
     FAULT_CONNECT,
     FAULT_HEAD_TOO_LARGE,
     FAULT_INTERNAL,
     FAULT_NONE,
     FAULT_NO_ENDPOINT,
-    FAULT_NO_ROUTE,
     FAULT_OVERLOAD,
     FAULT_QUEUE_FULL,
     FAULT_QUEUE_TIMEOUT,
@@ -108,7 +108,7 @@ from fastgate.dataplane.record cimport record_begin, record_end, record_id
 from fastgate.dataplane.rewrite cimport (
     Framing, RequestFacts, write_reply, write_request,
 )
-from fastgate.dataplane.router cimport RouteQuery, route
+from fastgate.dataplane.routing cimport REFUSAL_BYTES, find_route, put_refusal
 from fastgate.dataplane.slots cimport EndpointSlot, lease
 from fastgate.dataplane.system cimport EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from fastgate.dataplane.upstream cimport (
@@ -155,6 +155,7 @@ cdef Exchange *start(Worker *w, Downstream *d) noexcept nogil:
     x.retries = 0
     x.status = 0
     x.route = -1
+    x.other_route = -1
     x.group = -1
     x.endpoint = -1
     x.last_endpoint = -1
@@ -199,7 +200,6 @@ cdef void request_head(Worker *w, Downstream *d) noexcept nogil:
     """w.request is a whole, valid head: route it, write it, send it on."""
     cdef Head *h = &w.request
     cdef Exchange *x = start(w, d)
-    cdef RouteQuery query
     cdef const RoutePlan *plan
     cdef int fault
     if x is NULL:
@@ -216,13 +216,9 @@ cdef void request_head(Worker *w, Downstream *d) noexcept nogil:
         x.rate_bytes = 0
     record_begin(w, x, h)
 
-    query.host = h.host
-    query.host_len = h.host_len
-    query.path = h.path
-    query.path_len = h.path_len
-    x.route = route(w.router, &query)
-    if x.route < 0:
-        abandon(w, x, FAULT_NO_ROUTE)
+    fault = find_route(w, x, h)
+    if fault:
+        abandon(w, x, fault)
         return
     plan = &w.routes[x.route]
     x.group = plan.upstream
@@ -693,9 +689,13 @@ cdef void exchange_abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
 cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
     """Our own answer, short and plain."""
     cdef Downstream *d = x.client
+    cdef char refusal[REFUSAL_BYTES]
+    cdef const char *text = info.text
     cdef char *room
     cdef ssize_t n
-    cdef size_t text = 0
+    if x.fault == FAULT_AMBIGUOUS_PATH:
+        put_refusal(w, x, refusal)
+        text = refusal
     if info.side == SIDE_CLIENT or not x.request_done or hopes(x):
         # Where the client's next request would begin is not known.
         d.close_after = 1
@@ -703,7 +703,7 @@ cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
         d.close_after = 1
     room = conn_stage(w, &d.conn, REPLY_BYTES)
     n = write_reply(
-        room, REPLY_BYTES, info.status, info.text,
+        room, REPLY_BYTES, info.status, text,
         w.gateway.server, w.gateway.server_len, w.log.http_date,
         d.close_after, x.is_head,
     )
@@ -714,11 +714,9 @@ cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
     conn_staged(w, <size_t>n)
     conn_push(w)
     fg_bump(&w.row.bytes_out, n)
-    while info.text[text]:
-        text += 1
     x.status = <uint16_t>info.status
     x.response_started = 1
-    x.response_bytes = 0 if x.is_head else <int64_t>text + 5
+    x.response_bytes = 0 if x.is_head else <int64_t>strlen(text) + 5
     if bytes_len(&d.conn.output):
         x.step = STEP_DRAIN
     else:

@@ -12,7 +12,8 @@ cdef enum Fault:
     FAULT_BAD_REQUEST       # the request line or a header line is malformed
     FAULT_BAD_FRAMING       # Content-Length and Transfer-Encoding disagree
     FAULT_BAD_HOST          # Host is missing, doubled or not a host
-    FAULT_BAD_TARGET        # the target is malformed or ambiguous
+    FAULT_BAD_TARGET        # the target is malformed, or leaves the root
+    FAULT_AMBIGUOUS_PATH    # its readings take different routes
     FAULT_BAD_HEADER        # a name or value that may not be forwarded
     FAULT_BAD_CONNECTION    # Connection lists a header that may not be hop-by-hop
     FAULT_BAD_CHUNK         # chunked framing is malformed or mostly overhead

@@ -21,7 +21,11 @@ row(FAULT_PARTIAL, 0, SIDE_GATEWAY, "-", "")
 row(FAULT_BAD_REQUEST, 400, SIDE_CLIENT, "bad-request", "malformed request")
 row(FAULT_BAD_FRAMING, 400, SIDE_CLIENT, "bad-framing", "ambiguous body length")
 row(FAULT_BAD_HOST, 400, SIDE_CLIENT, "bad-host", "missing or invalid Host")
-row(FAULT_BAD_TARGET, 400, SIDE_CLIENT, "bad-target", "invalid or ambiguous target")
+row(FAULT_BAD_TARGET, 400, SIDE_CLIENT, "bad-target", "invalid target")
+row(
+    FAULT_AMBIGUOUS_PATH, 400, SIDE_CLIENT,
+    "ambiguous-path", "path with more than one reading",
+)
 row(FAULT_BAD_HEADER, 400, SIDE_CLIENT, "bad-header", "invalid header field")
 row(
     FAULT_BAD_CONNECTION, 400, SIDE_CLIENT,

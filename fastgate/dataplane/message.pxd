@@ -67,8 +67,8 @@ cdef struct Head:
     int64_t content_length  # -1: not given
     const char *method_name  # upper case, borrowed from a static table
     uint32_t method_len
-    # requests: the target as received, and the canonical forms that routing,
-    # policy, cache, log and forwarding all use
+    # requests: the target as received, which is forwarded from its path on, and the
+    # canonical forms that routing, the balancing key and the log use
     uint32_t target_len
     const char *target
     const char *line        # the whole start line as received, without CRLF
@@ -78,8 +78,11 @@ cdef struct Head:
     const char *authority   # canonical host, and the port if one was given
     uint32_t authority_len
     uint32_t path_len
-    const char *path        # canonical, no query; "/" at least, or "*"
-    const char *query       # raw, with its "?"; empty if none
+    const char *path        # the primary reading, no query; "/" at least, or "*"
+    const char *raw_path    # as received; "/" or "*" where absolute-form had none
+    uint32_t raw_path_len
+    uint32_t odd            # canonical.Odd bits: what others may read otherwise
+    const char *query       # behind raw_path, with its "?"; empty if none
     uint32_t query_len
     # responses
     uint32_t reason_len
@@ -106,7 +109,6 @@ cdef struct HeadLimits:
     uint32_t max_head_bytes
     uint32_t max_fields
     uint32_t max_target_bytes
-    uint8_t keep_ambiguous_paths    # %2F, %5C and ; are passed on, not refused
 
 cdef struct Parser:         # lives in each connection
     char llhttp[LLHTTP_BYTES]   # first: llhttp's callbacks are given its address

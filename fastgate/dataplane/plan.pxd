@@ -59,6 +59,7 @@ cdef struct RoutePlan:
     int upstream
     int64_t max_body_bytes      # 0: no limit
     int64_t deadline_ms         # 0: none
+    int ambiguous_paths         # a readings.AmbiguousPaths
     RequestPolicy request
     ResponsePolicy response
 
@@ -83,6 +84,7 @@ cdef struct GatewayPlan:
     int max_connections
     int accept_batch
     uint8_t half_close          # a client's FIN behind a request is not its leaving
+    uint8_t ambiguous_paths     # where no route takes the path
     int log_format              # an accesslog.LogFormat
     size_t log_buffer_bytes
     const char *server          # NULL: none of ours

@@ -24,6 +24,7 @@ from fastgate.dataplane.limits cimport Cidr, parse_address
 from fastgate.dataplane.rewrite cimport (
     RULE_ADD, RULE_REMOVE, RULE_SET, Rule, Rules,
 )
+from fastgate.dataplane.readings cimport PATHS_KEEP, PATHS_REJECT, PATHS_ROUTES
 from fastgate.dataplane.router cimport Router
 from fastgate.dataplane.system cimport (
     AF_INET,
@@ -48,7 +49,10 @@ cdef dict POLICIES = {
     "hash": POLICY_HASH,
     "least-time": POLICY_LEAST_TIME,
 }
-cdef dict KEYS = {
+cdef dict AMBIGUOUS_PATHS = {
+    "routes": PATHS_ROUTES, "reject": PATHS_REJECT, "keep": PATHS_KEEP,
+}
+KEYS = {
     "client": KEY_CLIENT, "path": KEY_PATH, "header": KEY_HEADER, "cookie": KEY_COOKIE,
 }
 cdef dict LOG_FORMATS = {"off": LOG_OFF, "combined": LOG_COMBINED, "json": LOG_JSON}
@@ -159,7 +163,7 @@ cdef class Plan:
         p.head.max_head_bytes = g["max_header"]
         p.head.max_fields = g["max_headers"]
         p.head.max_target_bytes = g["max_target"]
-        p.head.keep_ambiguous_paths = g["ambiguous_paths"] == "keep"
+        p.ambiguous_paths = AMBIGUOUS_PATHS[g["ambiguous_paths"]]
         p.header_timeout_ms = g["header_timeout"]
         p.body_timeout_ms = g["body_timeout"]
         p.send_timeout_ms = g["send_timeout"]
@@ -274,6 +278,7 @@ cdef class Plan:
         r.upstream = row["upstream"]
         r.max_body_bytes = row["max_body"]
         r.deadline_ms = row["deadline"]
+        r.ambiguous_paths = AMBIGUOUS_PATHS[row["ambiguous_paths"]]
         r.request.host = host.at
         r.request.host_len = host.len
         r.request.x_forwarded = gateway["x_forwarded"]

@@ -13,7 +13,9 @@ from fastgate.dataplane.accesslog cimport (
 )
 from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
 from fastgate.dataplane.conn cimport Exchange, Worker
-from fastgate.dataplane.faults cimport FAULT_NONE, fault_info
+from fastgate.dataplane.faults cimport (
+    FAULT_AMBIGUOUS_PATH, FAULT_NONE, fault_info,
+)
 from fastgate.dataplane.memory cimport bytes_append
 from fastgate.dataplane.rewrite cimport client_address
 from fastgate.dataplane.wire cimport (
@@ -150,6 +152,10 @@ cdef void record_end(Worker *w, Exchange *x) noexcept nogil:
         r.user_agent.at = NULL
     if x.route >= 0:
         r.route = w.routes[x.route].name
+    if x.fault == FAULT_AMBIGUOUS_PATH:
+        r.is_ambiguous = True
+        if x.other_route >= 0:
+            r.other_route = w.routes[x.other_route].name
     if x.group >= 0:
         r.upstream = w.upstream_plans[x.group].name
     if x.last_endpoint >= 0:

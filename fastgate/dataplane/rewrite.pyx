@@ -419,8 +419,7 @@ cdef ssize_t write_request(
 
     put_value(&o, h.method_name, h.method_len)
     put_text(&o, " ")
-    put_target(&o, h.path, h.path_len)
-    put_target(&o, h.query, h.query_len)
+    put_target(&o, h.raw_path, h.raw_path_len + h.query_len)
     put_text(&o, " HTTP/1.1\r\nHost: ")
     if policy.host is not NULL:
         put_value(&o, policy.host, policy.host_len)

@@ -11,9 +11,9 @@ from libc.stdint cimport uint32_t
 cdef enum:
     NO_ROUTE = -1
 
-cdef struct RouteQuery:         # canonical forms only, borrowed for the call
+cdef struct RouteQuery:         # borrowed for the call
     const char *host            # lower case, no port, no trailing dot; may be empty
-    const char *path            # canonical, starts with "/" (or is "*")
+    const char *path            # a reading, spelled as in routes; "/..." or "*"
     uint32_t host_len
     uint32_t path_len
 

@@ -304,10 +304,9 @@ cdef int read_host(Head *h, uint32_t doubled, HostForm *host) noexcept nogil:
     return FAULT_NONE
 
 
-cdef int read_target(
-    Head *h, const HeadLimits *limits, HostForm *host
-) noexcept nogil:
-    """Fill path and query from any form of target, and host from absolute-form.
+cdef int read_target(Head *h, HostForm *host) noexcept nogil:
+    """Fill path, raw_path and query from any form of target, and host from
+    absolute-form.
 
     Source: RFC 9112 section 3.2.
     """
@@ -326,7 +325,8 @@ cdef int read_target(
                 h, FAULT_BAD_TARGET, "a target of * belongs to OPTIONS", h.target
             )
         form.path = at
-        form.path_len = 1
+        form.path_len = form.raw_len = 1
+        form.odd = 0
     else:
         if at[0] != c"/":
             if h.target_len > 7 and same_name(at, "http://", 7):
@@ -358,24 +358,28 @@ cdef int read_target(
                 )
         if at < end and at[0] == c"/":
             fault = canonical_target(
-                at, end - at, limits.keep_ambiguous_paths,
+                at, end - at,
                 h.canon + 2 * HOST_ROOM, MAX_HEAD_BYTES - 2 * HOST_ROOM, &form
             )
         else:
             # Absolute-form without a path: "/" is as good, save for OPTIONS.
-            fault = canonical_target("/", 1, False, NULL, 0, &form)
+            fault = canonical_target("/", 1, NULL, 0, &form)
             if at < end:
                 h.canon[2 * HOST_ROOM] = c"/"
                 memcpy(h.canon + 2 * HOST_ROOM + 1, at, end - at)
                 fault = canonical_target(
-                    h.canon + 2 * HOST_ROOM, end - at + 1, False, NULL, 0, &form
+                    h.canon + 2 * HOST_ROOM, end - at + 1, NULL, 0, &form
                 )
             elif h.method == METHOD_OPTIONS:
                 form.path = "*"
+            at = form.path
         if fault != FAULT_NONE:
             return broke(h, fault, "the path is malformed or ambiguous", at)
     h.path = form.path
     h.path_len = <uint32_t>form.path_len
+    h.raw_path = at
+    h.raw_path_len = <uint32_t>form.raw_len
+    h.odd = form.odd
     h.query = form.query
     h.query_len = <uint32_t>form.query_len
     h.host = host.host
@@ -423,7 +427,7 @@ cdef int finish_request(
     if fault == FAULT_NONE:
         fault = read_host(h, doubled, &host)
     if fault == FAULT_NONE:
-        fault = read_target(h, limits, &host)
+        fault = read_target(h, &host)
     if fault == FAULT_NONE:
         fault = read_options(h, doubled, False)
     if fault == FAULT_NONE:
@@ -483,8 +487,9 @@ cdef int finish_response(Head *h, const char *line, const char *end) noexcept no
     h.method_len = 0
     h.idempotent = False
     h.has_body = False
-    h.target = h.path = h.query = h.host = h.authority = NULL
-    h.target_len = h.path_len = h.query_len = h.host_len = h.authority_len = 0
+    h.target = h.path = h.raw_path = h.query = h.host = h.authority = NULL
+    h.target_len = h.path_len = h.raw_path_len = h.query_len = 0
+    h.host_len = h.authority_len = h.odd = 0
     doubled = sort_fields(h, True)
     if read_framing(h, doubled) != FAULT_NONE:
         return FAULT_UPSTREAM_BAD

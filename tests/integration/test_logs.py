@@ -275,3 +275,23 @@ def test_requests_under_way_are_logged_when_they_end(rig: Rig) -> None:
 
     assert client.read_response().status == 200
     assert '"GET /held HTTP/1.1" 200 2 ' in log.lines()[0]
+
+
+def test_the_json_line_names_both_routes_of_an_ambiguous_path(rig: Rig) -> None:
+    routes = [
+        {"name": name, "match": {"path_prefix": f"/{name}"}, "upstream": "main"}
+        for name in ("public", "admin")
+    ]
+    log = Logged(rig, "json", routes=routes)
+    for target in ("/public/..%2fadmin", "/public/..%2fx", "/public/x"):
+        log.gateway.fetch("GET", target)
+    lines = [json.loads(line) for line in log.lines(3)]
+
+    assert [(line["reason"], line["route"]) for line in lines] == [
+        ("ambiguous-path", "public"),
+        ("ambiguous-path", "public"),
+        (None, "public"),
+    ]
+    assert lines[0]["other_route"] == "admin"
+    assert lines[1]["other_route"] is None
+    assert "other_route" not in lines[2]

@@ -96,8 +96,12 @@ cdef class Message:
         h.content_length = start.pop("content_length", -1)
         h.status = start.pop("status", 0)
         h.method_name = self.keep(start.pop("method", b"GET"), &h.method_len)
-        h.path = self.keep(start.pop("path", b"/"), &h.path_len)
-        h.query = self.keep(start.pop("query", b""), &h.query_len)
+        path = start.pop("path", b"/")
+        h.path_len = h.raw_path_len = <uint32_t>len(path)
+        h.raw_path = self.keep(path + start.pop("query", b""), &h.query_len)
+        h.path = h.raw_path
+        h.query = h.raw_path + h.path_len
+        h.query_len -= h.path_len
         h.authority = self.keep(start.pop("authority", b""), &h.authority_len)
         h.reason = self.keep(start.pop("reason", b""), &h.reason_len)
         h.upgrade_value = self.keep(start.pop("upgrade", b""), &h.upgrade_len)

@@ -4,7 +4,7 @@ An input is a script of cuts, then the bytes of a message:
 
     k      one byte, its low 3 bits: how many cuts follow
     cuts   k times two bytes, little-endian: where the stream is cut
-    flags  one byte: bit 0 keep_ambiguous_paths, bit 1 small limits
+    flags  one byte: bit 1 small limits
     rest   the message and what follows it
 """
 

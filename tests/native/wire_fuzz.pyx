@@ -150,6 +150,7 @@ cdef int judge_head(const Script *s, const char *buf, size_t size) noexcept nogi
         and is_within(h.host, h.host_len, buf, size)
         and is_within(h.authority, h.authority_len, buf, size)
         and (h.path_len == 1 or is_within(h.path, h.path_len, buf, size))
+        and (h.raw_path_len == 1 or is_within(h.raw_path, h.raw_path_len, buf, size))
         and is_within(h.query, h.query_len, buf, size)
         and is_within(h.reason, h.reason_len, buf, size)
         and is_within(h.upgrade_value, h.upgrade_len, buf, size)
@@ -177,9 +178,7 @@ cdef int judge_head(const Script *s, const char *buf, size_t size) noexcept nogi
     if s.response:
         return 0
     if h.path[0] == c"/" and h.path_len < 2000:
-        i = canonical.canonical_target(
-            h.path, h.path_len, s.limits.keep_ambiguous_paths, room, 8192, &target
-        )
+        i = canonical.canonical_target(h.path, h.path_len, room, 8192, &target)
         if (
             i != 0
             or target.path_len != h.path_len
@@ -282,7 +281,6 @@ cdef int feed(const uint8_t *data, size_t size, bint response) noexcept nogil:
         return 0
     at += 2 * s.n_cuts
     s.response = response
-    s.limits.keep_ambiguous_paths = data[at] & 1
     s.limits.max_head_bytes = 200 if data[at] & 2 else 32768
     s.limits.max_fields = 4 if data[at] & 2 else 128
     s.limits.max_target_bytes = 40 if data[at] & 2 else 16384

@@ -22,6 +22,7 @@ NAMES = {
         "bad-framing": faults.FAULT_BAD_FRAMING,
         "bad-host": faults.FAULT_BAD_HOST,
         "bad-target": faults.FAULT_BAD_TARGET,
+        "ambiguous-path": faults.FAULT_AMBIGUOUS_PATH,
         "bad-header": faults.FAULT_BAD_HEADER,
         "bad-connection": faults.FAULT_BAD_CONNECTION,
         "bad-chunk": faults.FAULT_BAD_CHUNK,
@@ -79,6 +80,7 @@ cdef dict describe(const wire.Head *h):
         "host": span(h.host, h.host_len),
         "authority": span(h.authority, h.authority_len),
         "path": span(h.path, h.path_len),
+        "raw_path": span(h.raw_path, h.raw_path_len),
         "query": span(h.query, h.query_len),
         "reason": span(h.reason, h.reason_len),
         "upgrade_value": span(h.upgrade_value, h.upgrade_len),
@@ -91,7 +93,6 @@ cdef class Wire:
     def __cinit__(
         self, bint response=False, *, uint32_t max_head_bytes=32768,
         uint32_t max_fields=128, uint32_t max_target_bytes=16384,
-        bint keep_ambiguous_paths=False,
     ):
         self.head_ = <Head *>malloc(sizeof(Head))
         if self.head_ is NULL:
@@ -99,7 +100,6 @@ cdef class Wire:
         self.limits.max_head_bytes = max_head_bytes
         self.limits.max_fields = max_fields
         self.limits.max_target_bytes = max_target_bytes
-        self.limits.keep_ambiguous_paths = keep_ambiguous_paths
         wire.parser_init(&self.parser, response)
 
     def __dealloc__(self):
@@ -187,7 +187,31 @@ def canonical_host(bytes text):
         free(at)
 
 
-def canonical_target(bytes text, bint keep_ambiguous=False, size_t room=4096):
+ODD = {
+    "slashes": canonical.ODD_SLASHES,
+    "dots": canonical.ODD_DOTS,
+    "semicolon": canonical.ODD_SEMICOLON,
+    "backslash": canonical.ODD_BACKSLASH,
+    "escaped-dot": canonical.ODD_ESCAPED_DOT,
+    "escaped-slash": canonical.ODD_ESCAPED_SLASH,
+    "escaped-percent": canonical.ODD_ESCAPED_PERCENT,
+    "escaped-semicolon": canonical.ODD_ESCAPED_SEMICOLON,
+    "escaped-backslash": canonical.ODD_ESCAPED_BACKSLASH,
+    "unreserved": canonical.ODD_UNRESERVED,
+    "reserved": canonical.ODD_RESERVED,
+}
+
+
+def oddities(bytes text):
+    """The names of what is odd in a target's path."""
+    cdef canonical.TargetForm form
+    cdef char out[4096]
+    if canonical.canonical_target(text, len(text), out, 4096, &form):
+        raise ValueError(text)
+    return {name for name, bit in ODD.items() if form.odd & <uint32_t>bit}
+
+
+def canonical_target(bytes text, size_t room=4096):
     """(path, query), or the fault's name."""
     cdef canonical.TargetForm form
     cdef size_t n = len(text)
@@ -195,7 +219,7 @@ def canonical_target(bytes text, bint keep_ambiguous=False, size_t room=4096):
     cdef char *out = <char *>malloc(room or 1)
     memcpy(at, <const char *>text, n)
     try:
-        fault = canonical.canonical_target(at, n, keep_ambiguous, out, room, &form)
+        fault = canonical.canonical_target(at, n, out, room, &form)
         if fault:
             return NAMES[fault]
         return span(form.path, form.path_len), span(form.query, form.query_len)
@@ -209,7 +233,7 @@ def target_is_borrowed(bytes text):
     cdef canonical.TargetForm form
     cdef char out[4096]
     cdef const char *at = text
-    if canonical.canonical_target(at, len(text), False, out, 4096, &form):
+    if canonical.canonical_target(at, len(text), out, 4096, &form):
         raise ValueError(text)
     return form.path == at
 

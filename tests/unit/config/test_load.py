@@ -469,7 +469,7 @@ def samples(knob: Knob) -> list[str]:
         Kind.RATE: ["1k/s", "7"],
         Kind.PERCENT: ["7%", "8"],
         Kind.SWITCH: ["on", "off"],
-        Kind.CHOICE: list(knob.choices),
+        Kind.CHOICE: [choice for choice in knob.choices if choice != knob.default],
         Kind.TEXT: ["x"],
         Kind.NETWORKS: ["10.0.0.0/8,::1/128"],
         Kind.EJECT: ["3/2s", "off"],

@@ -158,16 +158,24 @@ def test_header_rules_come_in_the_order_in_which_they_are_carried_out(log):
 def test_limits_of_a_route_come_from_the_nearest_that_has_them(log):
     plan = plan_of(
         log,
-        gateway={"max_body": "1m", "deadline": "9s"},
+        gateway={"max_body": "1m", "deadline": "9s", "ambiguous_paths": "reject"},
         upstreams={"users": {"endpoints": ["127.0.0.1:1"], "deadline": "5s"}},
         routes=[
             {"name": "a", "upstream": "users", "match": {"path": "/a"}, "max_body": 0},
-            {"name": "b", "upstream": "users", "deadline": "2s"},
+            {
+                "name": "b",
+                "upstream": "users",
+                "deadline": "2s",
+                "ambiguous_paths": "keep",
+            },
         ],
     )
 
-    found = [(route["max_body"], route["deadline"]) for route in plan.routes]
-    assert found == [(0, 5000), (1 << 20, 2000)]
+    found = [
+        (route["max_body"], route["deadline"], route["ambiguous_paths"])
+        for route in plan.routes
+    ]
+    assert found == [(0, 5000, "reject"), (1 << 20, 2000, "keep")]
 
 
 def test_the_gateway_has_every_scalar_setting(log):

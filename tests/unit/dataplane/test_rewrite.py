@@ -400,7 +400,7 @@ def test_a_browsers_request_goes_on_as_it_came_but_for_its_connection():
         b"X-Forwarded-For: 203.0.113.9\r\n\r\n",
         x_forwarded=True,
     ) == (
-        b"GET /b?c=d HTTP/1.1\r\nHost: example.com:80\r\naccept: */*\r\n"
+        b"GET /%61/../b?c=d HTTP/1.1\r\nHost: example.com:80\r\naccept: */*\r\n"
         b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\n"
         b"X-Forwarded-Host: example.com:80\r\nX-Forwarded-Port: 8080\r\n\r\n"
     )

@@ -487,13 +487,11 @@ def test_a_missing_doubled_or_disagreeing_host_is_refused(data: bytes) -> None:
     request(start=b"GET /a\x0cb HTTP/1.1"),
     request(start=b"GET /a?b\x7f HTTP/1.1"),
     request(start=b"GET /../a HTTP/1.1"),
-    request(start=b"GET /a%2fb HTTP/1.1"),
-    request(start=b"GET /a\\b HTTP/1.1"),
-    request(start=b"GET /a;b HTTP/1.1"),
     request(start=b"GET /%00 HTTP/1.1"),
+    request(start=b"GET /%zz HTTP/1.1"),
     request(start=b"GET http://a/../b HTTP/1.1"),
 )
-def test_an_ambiguous_or_malformed_target_is_refused(data: bytes) -> None:
+def test_a_malformed_target_is_refused(data: bytes) -> None:
     assert read(data)[0] == "bad-target"
 
 
@@ -666,7 +664,7 @@ def test_each_byte_of_a_target_is_visible_ascii_or_refused(
     byte: int, prefix: bytes
 ) -> None:
     fault, _, _ = read(request(start=b"GET " + prefix + bytes([byte]) + b" HTTP/1.1"))
-    refused = b"#" if b"?" in prefix else b"#\\;%"
+    refused = b"#" if b"?" in prefix else b"#%"
 
     if byte in b" \n":
         assert fault == "bad-request"
