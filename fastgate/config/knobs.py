@@ -460,7 +460,8 @@ def _table() -> tuple[Knob, ...]:
             default="30s",
             group=connections,
             help="time that sent bytes may stay unacknowledged before the connection"
-            " is given up (TCP_USER_TIMEOUT); 0: the system's",
+            " is given up (TCP_USER_TIMEOUT), or send_timeout if that is longer;"
+            " 0: the system's",
             low=100,
             high=_DAY_MS,
             may_be_zero=True,
@@ -656,7 +657,8 @@ def _table() -> tuple[Knob, ...]:
             kind=duration,
             default="0s",
             group=upstream,
-            help="time for a whole exchange, retries included; 0: none",
+            help="time for a whole exchange, retries included; a tunnel has none;"
+            " 0: none",
             high=_DAY_MS,
             scopes=_BOTH,
         ),

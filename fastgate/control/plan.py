@@ -9,7 +9,7 @@ the error log, not a failure to start.
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastgate.config.address import Address, parse_address
 from fastgate.control.logs import Log
@@ -116,34 +116,45 @@ def _upstream(name: str, upstream: "Upstream", gateway: "Gateway") -> dict[str, 
 def _endpoint(
     upstream: str, endpoint: "Endpoint", names: Names, log: Log
 ) -> dict[str, Any]:
-    family, host, port, is_up = _resolve(upstream, endpoint.address, names, log)
+    place = _resolve(upstream, endpoint.address, names, log)
     return {
         "address": endpoint.address,
-        "family": family,
-        "host": host,
-        "port": port,
+        **place._asdict(),
         "weight": endpoint.weight,
-        "up": is_up,
+        "up": place.host is not None,
     }
 
 
-def _resolve(
-    upstream: str, text: str, names: Names, log: Log
-) -> tuple[str, str | None, int, bool]:
-    """Give family, literal or path (None: unknown), port, and whether it is up."""
+class _Place(NamedTuple):
+    """Where an endpoint is.
+
+    family  inet, inet6 or unix
+    host    a literal or a path; None: unknown
+    scope   the interface of an IPv6 zone, by its index; 0: none
+    """
+
+    family: str
+    host: str | None
+    port: int
+    scope: int = 0
+
+
+def _resolve(upstream: str, text: str, names: Names, log: Log) -> _Place:
+    """Give the place of an endpoint; one that is unknown is a line in the log."""
     address = parse_address(text, listening=False)
     if address.path is not None:
-        return "unix", address.path, 0, True
+        return _Place("unix", address.path, 0)
     found = names[address.host]
     if not found.places:
         log.alert(
             f"upstream {upstream}: cannot resolve {address.host}: {found.why};"
             f" endpoint {text} is down"
         )
-        return "inet", None, address.port, False
+        return _Place("inet", None, address.port)
     # A service started on "localhost" listens on IPv4 more often than on ::1.
     family, host = min(found.places, key=lambda place: place[0] != socket.AF_INET)
-    return _FAMILIES[family], host, address.port, True
+    literal, _, zone = host.partition("%")
+    return _Place(_FAMILIES[family], literal, address.port, int(zone or 0))
 
 
 def _route(route: "Route", config: "Config", upstream_index: int) -> dict[str, Any]:
@@ -173,7 +184,10 @@ def _set_host(host: str, first_endpoint: str) -> str | None:
         return host
     address: Address = parse_address(first_endpoint, listening=False)
     # A path is no host (RFC 9110 7.2); `localhost` is what curl sends too.
-    return "localhost" if address.is_unix else str(address)
+    if address.is_unix:
+        return "localhost"
+    # A zone means something on this machine only (RFC 6874 section 4).
+    return str(address._replace(host=address.host.partition("%")[0]))
 
 
 def _rules(rules: "HeaderRules") -> list[tuple[str, str, str]]:

@@ -15,7 +15,7 @@ import signal
 import socket
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from fastgate.config.address import Address
 from fastgate.control.signals import STOPS, SignalQueue, held_signals
@@ -31,6 +31,8 @@ class StoppedError(Exception):
 
 class Resolved(NamedTuple):
     """What a name stands for: (family, literal) pairs in the resolver's order.
+
+    A zone is written by the index of its interface: fe80::1%2.
 
     why  it stands for nothing; empty when it stands for something
     """
@@ -57,8 +59,13 @@ def ask(host: str) -> Resolved:
         return Resolved((), "it is no name that DNS could hold")
     except OSError as error:
         return Resolved((), error.strerror or str(error))
-    places = [(int(family), str(place[0])) for family, _, _, _, place in entries]
+    places = [(int(family), _literal(place)) for family, _, _, _, place in entries]
     return Resolved(tuple(dict.fromkeys(places)))
+
+
+def _literal(place: tuple[Any, ...]) -> str:
+    host, _, _ = str(place[0]).partition("%")
+    return f"{host}%{place[3]}" if len(place) == 4 and place[3] else host
 
 
 def resolve(addresses: Iterable[Address], signals: SignalQueue) -> Names:

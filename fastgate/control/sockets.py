@@ -235,7 +235,10 @@ def _tcp_socket(family: int, gateway: "Gateway", *, reuseport: bool) -> socket.s
         sock.setsockopt(tcp, socket.TCP_KEEPINTVL, _PROBE_EVERY_S)
         sock.setsockopt(tcp, socket.TCP_KEEPCNT, _PROBES)
     if gateway.tcp_user_timeout:
-        sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, gateway.tcp_user_timeout)
+        # The kernel counts a window that stays closed too (tcp(7)): it must not give
+        # up a client that send_timeout still allows to be slow.
+        wait_ms = max(gateway.tcp_user_timeout, gateway.send_timeout)
+        sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, wait_ms)
     if gateway.tcp_notsent_lowat:
         sock.setsockopt(tcp, socket.TCP_NOTSENT_LOWAT, gateway.tcp_notsent_lowat)
     return sock

@@ -19,7 +19,8 @@ The steps of an exchange, who keeps its time, and what a fault does to it:
                  |   \\-> QUEUED -> PICK   |
                  '---- replay / retry -----'
 
-`deadline` and the client's own times (body, rate, send) hold in every step.
+`deadline` and the client's own times (body, rate, send) hold in every step, but a
+tunnel has no deadline: it is no answer that comes late.
 Every path ends in finish(), exactly once: it settles what is still leased, counts,
 writes the log line and gives the client connection back.
 
@@ -538,6 +539,8 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
         x.request_kind = BODY_RAW
         x.response_kind = BODY_RAW
         x.request_done = 0
+        # What was asked for has been answered: a tunnel lasts as it likes.
+        x.deadline_ms = 0
         timer_set(
             &w.wheel, &x.upstream.conn.timer,
             w.now_ms + w.upstream_plans[x.group].tunnel_timeout_ms,

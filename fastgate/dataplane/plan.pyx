@@ -224,6 +224,7 @@ cdef class Plan:
             v6.sin6_port = htons(<uint16_t>row["port"])
             if inet_pton(AF_INET6, host, &v6.sin6_addr) != 1:
                 raise ValueError(f"not an IPv6 address: {host!r}")
+            v6.sin6_scope_id = row.get("scope", 0)
             e.socket_address_len = sizeof(sockaddr_in6)
         elif row["family"] == "unix":
             if len(host) > MAX_UNIX_PATH_BYTES:

@@ -125,6 +125,7 @@ cdef extern from "<netinet/in.h>" nogil:
         uint16_t sin6_family
         uint16_t sin6_port
         in6_addr sin6_addr
+        uint32_t sin6_scope_id
     enum:
         IPPROTO_TCP
     uint16_t htons(uint16_t host)

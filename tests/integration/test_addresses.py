@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
+from pathlib import Path
 
 import pytest
-from support.client import fetch
+from support.client import fetch, request
 from support.gateway import Gateway
 from support.origin import pattern
 from support.rig import Rig
@@ -85,6 +88,37 @@ def test_a_name_is_resolved_at_start(rig: Rig) -> None:
     port = origin.address.rpartition(":")[2]
 
     assert rig.gateway(f"localhost:{port}").fetch("GET", "/size/1").status == 200
+
+
+def link_local() -> tuple[str, str] | None:
+    """A link-local address of this machine and its interface, if it has any."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/if_inet6").read_text().splitlines():
+            digits, _, _, scope, _, interface = line.split()
+            if scope == "20":
+                return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits)), (
+                    interface
+                )
+    return None
+
+
+@pytest.mark.skipif(not link_local(), reason="no link-local address")
+def test_an_endpoint_is_reached_through_the_interface_of_its_zone(rig: Rig) -> None:
+    host, interface = link_local() or ("", "")
+    with socket.socket(socket.AF_INET6) as service:
+        service.bind((host, 0, 0, socket.if_nametoindex(interface)))
+        service.listen()
+        service.settimeout(5)
+        port = service.getsockname()[1]
+        gateway = rig.gateway(f"[{host}%{interface}]:{port}")
+        client = rig.client(gateway)
+        client.send(request("GET", "/"))
+        served, _ = service.accept()
+        with served:
+            served.recv(4096)
+            served.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+            assert client.read_response().body == b"ok"
 
 
 def test_a_unix_socket_left_behind_is_replaced_and_removed_at_the_end(

@@ -39,6 +39,27 @@ def test_endpoints_are_numbered_over_all_upstreams(log):
     ]
 
 
+def test_an_endpoint_keeps_its_zone_and_its_host_field_does_not(log):
+    plan = plan_of(
+        log,
+        upstreams={"users": {"endpoints": ["[fe80::1%lo]:80", "[fe80::1]:80"]}},
+        routes=[{"name": "all", "upstream": "users", "host": "upstream"}],
+    )
+
+    assert [(e["host"], e["scope"]) for e in plan.endpoints] == [
+        ("fe80::1", socket.if_nametoindex("lo")),
+        ("fe80::1", 0),
+    ]
+    assert plan.routes[0]["set_host"] == "[fe80::1]:80"
+
+
+def test_a_zone_that_is_not_here_is_a_down_endpoint(log):
+    plan = plan_of(log, upstreams={"users": {"endpoints": ["[fe80::1%no0]:80"]}})
+
+    assert plan.endpoints[0]["host"] is None
+    assert "cannot resolve fe80::1%no0" in log.lines[0][1]
+
+
 def test_a_name_is_resolved_once_and_to_ipv4_if_it_can(log, monkeypatch):
     asked = []
 

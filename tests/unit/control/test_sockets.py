@@ -20,6 +20,7 @@ def settings(**changes):
         "tcp_nodelay": True,
         "tcp_keepalive": 60_000,
         "tcp_user_timeout": 30_000,
+        "send_timeout": 30_000,
         "tcp_notsent_lowat": 131_072,
     }
     return SimpleNamespace(**(values | changes))
@@ -80,6 +81,12 @@ def test_accepted_connections_inherit_the_options(bind):
         assert accepted.getsockopt(TCP, socket.TCP_KEEPIDLE) == 60
         assert accepted.getsockopt(TCP, socket.TCP_USER_TIMEOUT) == 30_000
         assert accepted.getsockopt(TCP, socket.TCP_NOTSENT_LOWAT) == 131_072
+
+
+def test_the_kernel_gives_up_no_client_before_send_timeout(bind):
+    (one,) = bind("127.0.0.1:0", workers=1, send_timeout=300_000)
+
+    assert one.sockets[0].getsockopt(TCP, socket.TCP_USER_TIMEOUT) == 300_000
 
 
 def test_options_that_are_off_stay_off(bind):

@@ -95,6 +95,15 @@ def test_whoever_does_not_take_the_last_words_is_let_go(make_lab: MakeLab) -> No
     lab.until(lambda: lab.row["connections"] == 0, "the client is let go")
 
 
+def test_a_deadline_does_not_end_a_tunnel(make_lab: MakeLab) -> None:
+    lab = make_lab(deadline="100ms")
+    client, service = lab.tunnel()
+    lab.pause(0.3)
+    client.sendall(b"still here")
+
+    assert lab.read(service, b"here") == b"still here"
+
+
 # Cut answers.
 
 
