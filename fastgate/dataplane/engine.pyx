@@ -368,6 +368,11 @@ cdef class Engine:
                     self._timers()
                 conn_push(w)
             self._run_queue()
+            if n == 1 and w.run_end == 0 and data >> 62 != KIND_LISTENER:
+                # A quiet moment: asking whether there is more would nearly always
+                # be told no. If there is, uvloop finds the descriptor readable.
+                # Behind an accept there is: the request came with the connection.
+                return
         if w.run_end:
             # Nothing of this is an event: come back at once all the same.
             wheel_kick(&w.wheel, w.now_ms)

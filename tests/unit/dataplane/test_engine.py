@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -466,3 +468,44 @@ def test_a_listener_that_cannot_be_watched_again_is_tried_again(
     client.sendall(request())
 
     assert lab.read(client, b"request\n").startswith(b"HTTP/1.1 404")
+
+
+# System calls.
+
+ALONE = """
+import sys
+sys.path.insert(0, {tests!r})
+from support.lab import OK, Lab, request
+lab = Lab()
+client, service = lab.ask()
+service.sendall(OK)
+lab.read(client, b"ok")
+for _ in range({n}):
+    client.sendall(request())
+    lab.read(service, b"\\r\\n\\r\\n")
+    service.sendall(OK)
+    lab.read(client, b"ok")
+lab.close()
+"""
+
+
+def waits_for(n: int, trace: Path) -> int:
+    """How often `n` requests of one client, and what surrounds them, ask epoll."""
+    script = ALONE.format(tests=str(Path(__file__).parents[2]), n=n)
+    command = ["strace", "-f", "-e", "trace=epoll_wait,epoll_pwait", "-o", str(trace)]
+    ran = subprocess.run([*command, sys.executable, "-c", script], check=False)
+    if ran.returncode:
+        pytest.skip("strace may not trace here")
+    return trace.read_text().count("EPOLLIN")
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace")
+def test_one_client_alone_costs_one_epoll_wait_a_wake_up(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    few = waits_for(10, trace)
+    all_few = trace.read_text().count("epoll_wait(")
+    many = waits_for(110, trace)
+    all_many = trace.read_text().count("epoll_wait(")
+
+    assert many - few == 200, "a wake-up for the request, one for the answer"
+    assert all_many - all_few == many - few
