@@ -19,6 +19,7 @@ from setuptools import Extension, setup
 
 LADDER = [
     "fastgate.dataplane.faults",
+    "fastgate.dataplane.incidents",
     "fastgate.dataplane.native",
     "fastgate.dataplane.memory",
     "fastgate.dataplane.slots",

@@ -128,5 +128,13 @@ class Engine:
         """Write what is held to the old descriptor, close it, go on with `fd`."""
 
     def flush_log(self) -> None: ...
+    def take_incidents(self) -> tuple[list[tuple[Any, ...]], int]:
+        """Take what the error log has to tell, and the count of what was lost.
+
+        Each is (kind, endpoint, listener, reason, errno, rule, offset, request line,
+        how many like it were held back): an IncidentKind of incidents.pxd, indexes
+        into the plan or -1, the fault's word, 0 or None for what is not known.
+        """
+
     def close(self) -> None:
         """At once: every connection, every lease, the log's last lines."""

@@ -160,6 +160,7 @@ def _be_worker(slot: Slot, estate: "Estate", channel: Channel) -> int:
         drain_ms=gateway.drain,
         flush_ms=gateway.access_log_flush if estate.access_log_fd >= 0 else 0,
         sockets=sockets,
+        values=estate.values,
     )
 
     def make_engine() -> Engine:

@@ -22,6 +22,7 @@ from fastgate.control.channel import (
     Logs,
     Message,
 )
+from fastgate.control.incidents import Teller
 from fastgate.control.libc import keep_large_buffers
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from fastgate._core import Engine, Region
     from fastgate.control.logs import ErrorLog
+    from fastgate.control.plan import PlanValues
 
 HEARTBEAT_S = 0.25
 # While draining only: how often the engine is asked whether it is done.
@@ -48,12 +50,14 @@ class Worker:
         drain_ms: int,
         flush_ms: int,
         sockets: "Sequence[socket.socket]",
+        values: "PlanValues",
     ) -> None:
         """Take what the fork left.
 
         drain_ms  how long to finish requests when the master is gone
         flush_ms  how often the access log is flushed; 0 = there is none
         sockets   the listening ones that the engine watches
+        values    the names of what the engine knows by number
         """
         self._slot = slot
         self._region = region
@@ -62,6 +66,7 @@ class Worker:
         self._drain_ms = drain_ms
         self._flush_s = flush_ms / 1000
         self._sockets = sockets
+        self._teller = Teller(values, log)
         self._leave_at_s: float | None = None
         self.is_ready = False
 
@@ -90,6 +95,7 @@ class Worker:
             self.is_ready = True
             await self._left
         finally:
+            self._teller.tell(self._engine)
             cut = self._engine.exchanges
             self._engine.close()
             if self.is_ready:
@@ -97,6 +103,7 @@ class Worker:
 
     def _beat(self) -> None:
         self._region.heartbeat(self._slot)
+        self._teller.tell(self._engine)
         self._loop.call_later(HEARTBEAT_S, self._beat)
 
     def _flush(self) -> None:

@@ -3,11 +3,24 @@
 Runs in: worker. Nothing here moves an exchange on; that is exchange.pyx.
 """
 
-from fastgate.dataplane.atomics cimport fg_bump, fg_load32, fg_store, fg_store32
+from libc.stdint cimport uint32_t
+from libc.string cimport memchr
+
+from fastgate.dataplane.atomics cimport (
+    fg_bump, fg_load, fg_load32, fg_store, fg_store32,
+)
 from fastgate.dataplane.balance cimport NO_ENDPOINT, Choice, pick
 from fastgate.dataplane.conn cimport MAX_TRIES, Exchange, Worker
 from fastgate.dataplane.faults cimport (
-    FAULT_CONNECT, FAULT_CONNECT_TIMEOUT, FAULT_UPSTREAM_RESET,
+    FAULT_CONNECT, FAULT_CONNECT_TIMEOUT, FAULT_UPSTREAM_BAD, FAULT_UPSTREAM_RESET,
+)
+from fastgate.dataplane.incidents cimport (
+    INCIDENT_ENDPOINT_BACK,
+    INCIDENT_ENDPOINT_EJECTED,
+    INCIDENT_UPSTREAM_FAILED,
+    Incident,
+    incident,
+    incident_note,
 )
 from fastgate.dataplane.limits cimport budget_take, random_next
 from fastgate.dataplane.plan cimport UpstreamPlan
@@ -54,10 +67,50 @@ cdef int choose(Worker *w, Exchange *x, bint *full) noexcept nogil:
         choice.n_tried += 1
 
 
+cdef void note_failure(Worker *w, const Exchange *x, int fault) noexcept nogil:
+    """Tell the error log how the leased endpoint failed; its lease is still held."""
+    cdef Incident what = incident(INCIDENT_UPSTREAM_FAILED)
+    cdef const char *end
+    what.endpoint = x.endpoint
+    what.fault = fault
+    if fault == FAULT_UPSTREAM_BAD:
+        what.rule = w.response.rule
+        what.rule_at = w.response.rule_at
+    if x.head.end:
+        # As it was sent: kept until the exchange is over, with a log or without.
+        end = <const char *>memchr(x.head.data, c'\r', x.head.end)
+        what.line = x.head.data
+        what.line_len = <uint32_t>(end - x.head.data) if end else x.head.end
+    incident_note(w.incidents, w.now_ms, &what)
+
+
+cdef void note_ejection(Worker *w, int endpoint) noexcept nogil:
+    cdef Incident what = incident(INCIDENT_ENDPOINT_EJECTED)
+    what.endpoint = endpoint
+    incident_note(w.incidents, w.now_ms, &what)
+    w.n_ejected += not w.ejected[endpoint]
+    w.ejected[endpoint] = 1
+
+
+cdef void note_returns(Worker *w) noexcept nogil:
+    """Tell the error log which endpoints that this worker ejected are asked again."""
+    cdef Incident what = incident(INCIDENT_ENDPOINT_BACK)
+    cdef int i
+    if w.n_ejected == 0:
+        return
+    for i in range(w.n_endpoints):
+        if w.ejected[i] and fg_load(&w.shared.endpoints[i].skip_until_ms) <= w.now_ms:
+            w.ejected[i] = 0
+            w.n_ejected -= 1
+            what.endpoint = i
+            incident_note(w.incidents, w.now_ms, &what)
+
+
 cdef void release_lease(Worker *w, Exchange *x, bint failed) noexcept nogil:
     """Settle the lease, and note how the endpoint did."""
     cdef EndpointSlot *slot
     cdef const UpstreamPlan *plan
+    cdef int endpoint = x.endpoint
     cdef int failures
     if x.endpoint < 0:
         return
@@ -71,6 +124,7 @@ cdef void release_lease(Worker *w, Exchange *x, bint failed) noexcept nogil:
     if plan.eject_failures and failures >= plan.eject_failures:
         fg_store(&slot.skip_until_ms, w.now_ms + plan.eject_for_ms)
         failures = 0
+        note_ejection(w, endpoint)
     fg_store32(&slot.consecutive_failures, failures)
 
 

@@ -22,6 +22,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastgate.dataplane.accesslog cimport Log
 from fastgate.dataplane.balance cimport Group
+from fastgate.dataplane.incidents cimport Incidents
 from fastgate.dataplane.limits cimport Random, RetryBudget
 from fastgate.dataplane.memory cimport Bytes, Slab, SlabItem, Timer, Wheel
 from fastgate.dataplane.plan cimport (
@@ -272,6 +273,9 @@ cdef struct Worker:
     WaitQueue *queues           # [n_upstreams]
     Random random
     Log log
+    Incidents *incidents        # for the error log
+    uint8_t *ejected            # [n_endpoints] by this worker, and not back yet
+    int32_t n_ejected
     const ExchangeEvents *events
     # scratch: one of each, whatever the number of connections
     char *scratch               # what recv fills

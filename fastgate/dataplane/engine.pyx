@@ -8,13 +8,14 @@ callbacks have their turn in between.
 
 cimport cython
 from libc.stddef cimport size_t
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memmove, memset
 
 from fastgate.dataplane.accesslog cimport (
     log_close, log_flush, log_open, log_reopen, log_tick,
 )
+from fastgate.dataplane.attempt cimport note_returns
 from fastgate.dataplane.atomics cimport fg_bump, fg_store
 from fastgate.dataplane.balance cimport Group, group_free, group_init
 from fastgate.dataplane.conn cimport (
@@ -48,6 +49,17 @@ from fastgate.dataplane.exchange cimport (
     exchange_abandon, exchange_events, exchange_timer,
 )
 from fastgate.dataplane.faults cimport FAULT_DRAINED, FAULT_OVERLOAD, fault_info
+from fastgate.dataplane.incidents cimport (
+    INCIDENT_CONNECTIONS_FULL,
+    INCIDENT_FILES_FULL,
+    Incident,
+    Noted,
+    incident,
+    incident_note,
+    incident_take,
+    incidents_make,
+    incidents_release,
+)
 from fastgate.dataplane.limits cimport RetryBudget, random_seed
 from fastgate.dataplane.memory cimport (
     GENERATION_MASK,
@@ -201,11 +213,13 @@ cdef class Engine:
         w.pools = <Pool *>calloc(w.n_endpoints + 1, sizeof(Pool))
         w.groups = <Group *>calloc(w.n_upstreams + 1, sizeof(Group))
         w.budgets = <RetryBudget *>calloc(w.n_upstreams + 1, sizeof(RetryBudget))
+        w.incidents = incidents_make()
+        w.ejected = <uint8_t *>calloc(w.n_endpoints + 1, 1)
         w.queues = <WaitQueue *>calloc(w.n_upstreams + 1, sizeof(WaitQueue))
         if (
             w.scratch is NULL or w.stage is NULL
             or w.pools is NULL or w.groups is NULL or w.budgets is NULL
-            or w.queues is NULL
+            or w.queues is NULL or w.ejected is NULL
         ):
             raise MemoryError("worker")
         memset(w.request.field_of, 0xFF, sizeof(w.request.field_of))
@@ -240,6 +254,8 @@ cdef class Engine:
         free(w.groups)
         free(w.budgets)
         free(w.queues)
+        free(w.incidents)
+        free(w.ejected)
         free(w.run_queue)
         wheel_close(&w.wheel)
         if w.epoll_fd >= 0:
@@ -297,6 +313,28 @@ cdef class Engine:
         """Write what is held to the old descriptor, close it, go on with `fd`."""
         if self.w is not NULL:
             log_reopen(&self.w.log, fd)
+
+    def take_incidents(self) -> tuple[list[tuple], int]:
+        """What the error log has to tell, oldest first, and how much it will not."""
+        cdef Worker *w = self.w
+        cdef Noted noted
+        cdef int64_t lost
+        taken = []
+        if w is NULL:
+            return taken, 0
+        clock_read(w)
+        note_returns(w)
+        incidents_release(w.incidents, w.now_ms)
+        while incident_take(w.incidents, &noted):
+            taken.append((
+                noted.what.kind, noted.what.endpoint, noted.what.listener,
+                fault_info(noted.what.fault).reason.decode(), noted.what.os_error,
+                None if noted.what.rule is NULL else noted.what.rule.decode(),
+                noted.what.rule_at, noted.line[:noted.what.line_len], noted.held,
+            ))
+        lost = w.incidents.lost
+        w.incidents.lost = 0
+        return taken, lost
 
     def flush_log(self) -> None:
         if self.w is not NULL:
@@ -480,18 +518,28 @@ cdef class Engine:
                 if errno != EAGAIN:
                     # Out of descriptors or memory. A listener that stays readable
                     # would make the loop spin: look away for a moment.
+                    note_accept(w, INCIDENT_FILES_FULL, listening, errno)
                     self._unwatch(listening)
                     timer_set(&w.wheel, &listening.timer, w.now_ms + ACCEPT_PAUSE_MS)
                 return
             left -= 1
             fg_bump(&w.row.accepted, 1)
-            if (
-                <int>w.downstreams.live >= w.gateway.max_connections
-                and not downstream_retire(w)
-            ):
-                turn_away(w, fd)
-            else:
-                downstream_open(w, fd, listening.listener, &peer)
+            if <int>w.downstreams.live >= w.gateway.max_connections:
+                note_accept(w, INCIDENT_CONNECTIONS_FULL, listening, 0)
+                if not downstream_retire(w):
+                    turn_away(w, fd)
+                    continue
+            downstream_open(w, fd, listening.listener, &peer)
+
+
+cdef void note_accept(
+    Worker *w, int kind, const Listening *listening, int os_error
+) noexcept nogil:
+    """Tell the error log why a listener cannot take everyone who comes."""
+    cdef Incident what = incident(kind)
+    what.listener = listening.listener
+    what.os_error = os_error
+    incident_note(w.incidents, w.now_ms, &what)
 
 
 cdef void turn_away(Worker *w, int fd) noexcept nogil:

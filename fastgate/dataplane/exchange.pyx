@@ -47,7 +47,9 @@ from fastgate.dataplane.accesslog cimport LOG_JSON
 from fastgate.dataplane.atomics cimport (
     fg_bump, fg_bump32, fg_load, fg_load32, fg_store, fg_store32,
 )
-from fastgate.dataplane.attempt cimport choose, may_retry, release_lease
+from fastgate.dataplane.attempt cimport (
+    choose, may_retry, note_failure, release_lease,
+)
 from fastgate.dataplane.balance cimport NO_ENDPOINT
 from fastgate.dataplane.conn cimport (
     BODY_CHUNKED,
@@ -328,6 +330,7 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
             # Ours, not the endpoint's: another one would fare no better.
             abandon(w, x, FAULT_OVERLOAD)
             return
+        note_failure(w, x, FAULT_CONNECT)
         release_lease(w, x, True)
         endpoint = NO_ENDPOINT
         if not may_retry(w, x, FAULT_CONNECT):
@@ -620,6 +623,8 @@ cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
         and x.idempotent and not x.body_sent and not x.replayed
         and not x.response_started and not x.wants_tunnel
     )
+    if not stale and x.endpoint >= 0:
+        note_failure(w, x, fault)
     x.upstream_ops.reset(w, x)
     if stale:
         # The endpoint is as good as before; only the connection was old.

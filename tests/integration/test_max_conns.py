@@ -35,6 +35,7 @@ def test_a_newcomer_takes_the_place_of_the_client_that_is_idle_longest(
     assert third.ask(*ASK).status == 200
     totals = gateway.status()["totals"]
     assert (totals["retired"], totals["refused"]) == (1, 0)
+    gateway.stderr.wait_for(r"listener main: max_conns \(3\) is reached")
 
 
 def test_a_client_that_has_begun_a_request_keeps_its_place(rig: Rig) -> None:

@@ -201,6 +201,9 @@ class Engine:
     def is_drained(self):
         return not self._held
 
+    def take_incidents(self):
+        return [], 0
+
     def flush_log(self):
         if self._lines and self._log_fd >= 0:
             os.write(self._log_fd, "".join(f"{w}\n" for w in self._lines).encode())

@@ -1,0 +1,98 @@
+"""Incidents of traffic as lines of the error log.
+
+Runs in: worker.
+
+The engine notes them as numbers (dataplane/incidents.pxd) and limits their rate;
+here the numbers become names.
+"""
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fastgate._core import Engine
+    from fastgate.control.logs import Log
+    from fastgate.control.plan import PlanValues
+
+# In the order of IncidentKind.
+FAILED, EJECTED, BACK, CONNECTIONS_FULL, FILES_FULL = range(5)
+
+
+class Incident(NamedTuple):
+    """What Engine.take_incidents gives; 0, -1 or None for what is not known.
+
+    endpoint, listener  indexes into the plan
+    rule_at   offset of the byte of the head that broke the rule
+    request   the request line
+    held      how many like it were held back before it
+    """
+
+    kind: int
+    endpoint: int
+    listener: int
+    reason: str
+    os_error: int
+    rule: str | None
+    rule_at: int
+    request: bytes
+    held: int
+
+
+class Teller:
+    """Writes what the engine of a worker noted into its error log."""
+
+    def __init__(self, values: "PlanValues", log: "Log") -> None:
+        self._values = values
+        self._log = log
+        self._places = [
+            f"endpoint {endpoint['address']} (upstream {upstream['name']})"
+            for upstream in values.upstreams
+            for endpoint in upstream["endpoints"]
+        ]
+
+    def tell(self, engine: "Engine") -> None:
+        """Write a line for each incident since the last time."""
+        incidents, lost = engine.take_incidents()
+        for values in incidents:
+            incident = Incident(*values)
+            held = f" ({incident.held} more like this held back)"
+            self._log.warning(self.line(incident) + (held if incident.held else ""))
+        if lost:
+            self._log.warning(f"{lost} incidents of traffic are not shown: too many")
+
+    def line(self, incident: Incident) -> str:
+        """Say what happened."""
+        kind = incident.kind
+        if kind in (CONNECTIONS_FULL, FILES_FULL):
+            return f"{self._listener(incident.listener)}: {self._limit(incident)}"
+        place = self._places[incident.endpoint]
+        if kind == EJECTED:
+            return f"{place} is ejected: it failed too often in a row"
+        if kind == BACK:
+            return f"{place} is asked again"
+        details = [said(incident.os_error)] if incident.os_error else []
+        if incident.rule is not None:
+            details.append(f"{incident.rule}, at byte {incident.rule_at} of its head")
+        why = f": {'; '.join(details)}" if details else ""
+        request = incident.request.decode("latin-1")
+        line = f' for "{request}"' if request else ""
+        return f"{place} failed, {incident.reason}{why}{line}"
+
+    def _limit(self, incident: Incident) -> str:
+        """Say why not everyone who comes can be served."""
+        if incident.kind == FILES_FULL:
+            return f"cannot accept: {said(incident.os_error)}"
+        most = self._values.gateway["max_conns"]
+        return (
+            f"max_conns ({most}) is reached: idle clients are closed, and where none"
+            " is idle new ones turned away"
+        )
+
+    def _listener(self, index: int) -> str:
+        return f"listener {self._values.listeners[index]['name']}"
+
+
+def said(number: int) -> str:
+    """Give the words for an errno, in lower case as the other messages."""
+    text = os.strerror(number)
+    return text[:1].lower() + text[1:]

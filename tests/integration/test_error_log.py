@@ -1,0 +1,62 @@
+"""What the error log says of traffic."""
+
+from __future__ import annotations
+
+from support import addresses
+from support.origin import once
+from support.rig import Rig
+
+SAID = r"warning: endpoint (\S+) \(upstream main\) "
+
+
+def test_a_failed_upstream_is_told_with_endpoint_fault_and_request(rig: Rig) -> None:
+    origin = rig.origin(once(b"", end="reset"))
+    gateway = rig.gateway(origin, retries=0, eject="off")
+    assert gateway.fetch("POST", "/pay?n=1", {}, b"x").status == 502
+
+    (found,) = gateway.stderr.wait_for(
+        SAID + r'failed, upstream-reset.* for "POST /pay\?n=1 HTTP/1.1"$'
+    )
+    assert found[1] == origin.address
+
+
+def test_an_answer_that_breaks_a_rule_is_told_with_rule_and_offset(rig: Rig) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"
+    gateway = rig.gateway(rig.origin(once(answer)), retries=0, eject="off")
+    assert gateway.fetch().status == 502
+
+    (found,) = gateway.stderr.wait_for(
+        SAID + r"failed, upstream-bad-response: (.+), at byte (\d+) of its head for"
+    )
+    assert "ontent-" in found[2]
+    assert 17 <= int(found[3]) < len(answer)
+
+
+def test_many_alike_are_not_all_told_at_once(rig: Rig) -> None:
+    gateway = rig.gateway(addresses.unused(), retries=0, eject="off")
+    client = rig.client(gateway)
+    for _ in range(40):
+        assert client.ask("GET", "/").status == 503
+    gateway.stderr.wait_for(SAID + "failed, upstream-connect", count=3)
+    assert gateway.stop() == 0
+    told = [line for line in gateway.stderr.lines if "upstream-connect" in line]
+
+    assert len(told) == 3
+
+
+def test_an_endpoint_that_is_ejected_and_comes_back_is_told(rig: Rig) -> None:
+    gateway = rig.gateway(addresses.unused(), retries=0, eject="2/300ms", workers=1)
+    client = rig.client(gateway)
+    for _ in range(2):
+        assert client.ask("GET", "/").status == 503
+
+    gateway.stderr.wait_for(SAID + "is ejected")
+    gateway.stderr.wait_for(SAID + "is asked again")
+
+
+def test_a_worker_that_leaves_tells_what_it_has_noted(rig: Rig) -> None:
+    gateway = rig.gateway(addresses.unused(), retries=0, eject="off")
+    assert gateway.fetch().status == 503
+
+    assert gateway.stop() == 0
+    gateway.stderr.wait_for(SAID + "failed, upstream-connect")

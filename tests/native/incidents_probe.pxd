@@ -1,0 +1,10 @@
+"""What tests hold of incidents.
+
+Runs in: tests only.
+"""
+
+from fastgate.dataplane cimport incidents
+
+
+cdef class Ring:
+    cdef incidents.Incidents *all
