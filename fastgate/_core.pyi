@@ -110,8 +110,8 @@ class Engine:
     ) -> None:
         """Serve `listeners`: (socket descriptor, index into the plan's listeners).
 
-        The descriptors, the log's too, are the engine's from here on: `drain`
-        closes a listener once its queue is empty, `close` what is left.
+        The log's descriptor is the engine's from here on. The sockets stay the
+        caller's: `drain` empties their queues and watches them no more.
         """
 
     def poll(self) -> None:
