@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastgate import __version__
+from fastgate.config.commands import COMMANDS as SUMMARIES
+from fastgate.config.commands import EXIT_CODES, QUICK_START
 from fastgate.errors import (
     ConfigError,
     FastgateError,
@@ -34,26 +36,25 @@ EXIT_GOOD = 0
 EXIT_INTERNAL = 3
 EXIT_INTERRUPTED = 130
 
-HELP = """\
+_COMMAND_LINES = "\n".join(f"  {name:9} {text}" for name, text in SUMMARIES.items())
+_CODES = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
+
+HELP = f"""\
 usage: fastgate COMMAND [flags]
 
 Reverse proxy, load balancer and API gateway in one program.
 
 commands:
-  run       serve, from a file (-c FILE), flags or both
-  check     test a configuration; binds and changes nothing
-  demo      serve on 127.0.0.1:8080 over two embedded upstreams
-  status    show workers, endpoints and listeners of a running gateway
-  version   show the versions of everything in the program
+{_COMMAND_LINES}
 
   fastgate COMMAND --help shows its flags.
 
 quick start:
-  fastgate run --listen 127.0.0.1:8080 --upstream 127.0.0.1:9001,127.0.0.1:9002
+  {QUICK_START}
 
 Every setting is a key of the file, a flag and a variable; a flag goes before a
 variable, a variable before the file. Sizes: 8k 16m 1g. Durations: 250ms 30s 5m 1h.
-Exit codes: 0 good, 1 bad configuration, 2 bad usage, 3 could not start.
+Exit codes: {_CODES}.
 """
 
 

@@ -1,9 +1,10 @@
-"""`docs/configuration.md` and the JSON Schema, made from the model.
+"""`docs/configuration.md`, the JSON Schema and the manual page, from the model.
 
 Runs in: the command line, for whoever changes the model:
 
     python -m fastgate.config.document > docs/configuration.md
     python -m fastgate.config.document --schema > fastgate.schema.json
+    python -m fastgate.config.document --man > docs/fastgate.1
 """
 
 import json
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from fastgate.config import manpage
 from fastgate.config.knobs import GROUPS, KNOBS, Knob
 from fastgate.config.model import (
     Config,
@@ -48,6 +50,7 @@ An empty variable counts as not set. `FASTGATE_CONFIG` names the file where `-c`
 does not; `FASTGATE_TRACEBACK=1` shows the traceback of an internal error.
 
 Exit codes: 0 good, 1 bad configuration, 2 bad usage, 3 could not start.
+[defaults.md](defaults.md) has every default beside nginx's and HAProxy's.
 
 ## Without a file
 
@@ -173,8 +176,14 @@ def schema() -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the page, or with `--schema` the schema."""
-    sys.stdout.write(schema() if "--schema" in arguments else markdown())
+    """Print the page, with `--schema` the schema, with `--man` the manual page."""
+    if "--schema" in arguments:
+        text = schema()
+    elif "--man" in arguments:
+        text = manpage.page()
+    else:
+        text = markdown()
+    sys.stdout.write(text)
     return 0
 
 

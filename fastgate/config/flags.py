@@ -14,6 +14,16 @@ from fastgate.config.quick import QUICK
 from fastgate.config.units import nearest, show
 from fastgate.errors import UsageError
 
+# Flags beside those of settings, as the help and the manual page name them.
+COMMAND_FLAGS = {
+    "-c, --config FILE": "configuration file, TOML [env: FASTGATE_CONFIG;"
+    " default: none]",
+    "--print-config": "print the whole configuration as a file, with where each value"
+    " came from, and leave",
+    "-q, --quiet": "print nothing when it is good (check)",
+    "--json": "print JSON, not a table (status)",
+}
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises UsageError, and knows its flags."""
@@ -92,7 +102,7 @@ def add_config_flag(parser: Parser) -> None:
         "--config",
         metavar="FILE",
         default=os.environ.get("FASTGATE_CONFIG") or None,
-        help="configuration file, TOML [env: FASTGATE_CONFIG; default: none]",
+        help=COMMAND_FLAGS["-c, --config FILE"],
     )
 
 
@@ -133,8 +143,7 @@ def settings_parser(command: str, summary: str) -> Parser:
     parser.add_argument(
         "--print-config",
         action="store_true",
-        help="print the whole configuration as a file, with where each value came"
-        " from, and leave",
+        help=COMMAND_FLAGS["--print-config"],
     )
     add_settings(parser)
     return parser

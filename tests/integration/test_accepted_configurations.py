@@ -22,6 +22,7 @@ from support.rig import Rig
 
 from fastgate._core import Engine
 from fastgate.config.load import Loaded, load
+from fastgate.config.model import Config
 from fastgate.control.boot import Estate, prepare
 from fastgate.control.preflight import check_machine
 from fastgate.control.signals import SignalQueue
@@ -122,6 +123,14 @@ def serve(
         else:
             others.remove(ready)
             ready.close()
+
+
+def test_every_documented_file_is_a_good_configuration() -> None:
+    found = examples(ROOT)
+
+    assert len(found) >= 3
+    for table in found:
+        Config.model_validate(table)
 
 
 def test_what_check_accepts_starts_and_serves(
