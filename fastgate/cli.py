@@ -36,6 +36,11 @@ EXIT_GOOD = 0
 EXIT_INTERNAL = 3
 EXIT_INTERRUPTED = 130
 
+# What other programs call ours, and what they do by commands and we by signals.
+ELSEWHERE = {"-t": "check", "-T": "check", "test": "check", "configtest": "check"}
+ELSEWHERE |= {"start": "run", "serve": "run"}
+SIGNALLED = ("-s", "stop", "quit", "reload", "reopen", "restart", "upgrade")
+
 _COMMAND_LINES = "\n".join(f"  {name:9} {text}" for name, text in SUMMARIES.items())
 _CODES = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
 
@@ -62,10 +67,25 @@ def _load(found: "argparse.Namespace") -> "Loaded":
     from fastgate.config.flags import settings_given
     from fastgate.config.load import load
 
-    loaded = load(found.config, settings_given(found))
+    given = settings_given(found)
+    if found.config is None and not given and not _has_variables():
+        raise UsageError(
+            "which configuration? give a file (-c FILE), or --listen ADDRESS and"
+            " --upstream ADDRESS"
+        )
+    loaded = load(found.config, given)
     for warning in loaded.warnings:
         _complain(f"warning: {warning}")
     return loaded
+
+
+def _has_variables() -> bool:
+    from fastgate.config.knobs import KNOBS
+    from fastgate.config.quick import QUICK
+
+    variables = [knob.variable for knob in KNOBS.values()]
+    variables += [quick.variable for quick in QUICK.values()]
+    return any(os.environ.get(variable) for variable in variables)
 
 
 def _look_at_machine(loaded: "Loaded") -> None:
@@ -216,6 +236,8 @@ def dispatch(arguments: Sequence[str]) -> int:
     if not arguments:
         raise UsageError("no command given\nsee 'fastgate --help'")
     command, *rest = arguments
+    if command == "help" and rest and rest[0] in COMMANDS:
+        return COMMANDS[rest[0]](["--help"])
     if command in ("-h", "--help", "help"):
         print(HELP, end="")
         return EXIT_GOOD
@@ -227,9 +249,14 @@ def dispatch(arguments: Sequence[str]) -> int:
     from fastgate.config.flags import refuse_flag_first
     from fastgate.config.units import nearest, show
 
-    if command.startswith("-"):
+    if command in SIGNALLED:
+        raise UsageError(
+            f"{show(command)} is no command of this release: the master (see pid_file)"
+            " takes signals\nTERM stops, INT stops at once, USR1 reopens the logs"
+        )
+    if command.startswith("-") and command not in ELSEWHERE:
         refuse_flag_first(command)
-    meant = nearest(command, list(COMMANDS))
+    meant = ELSEWHERE.get(command) or nearest(command, list(COMMANDS))
     hint = f"; did you mean '{meant}'?" if meant else ""
     raise UsageError(f"unknown command {show(command)}{hint}\nsee 'fastgate --help'")
 
@@ -296,10 +323,15 @@ def _report_internal(error: Exception) -> int:
 
         traceback.print_exception(error)
     text = " ".join(str(error).split())
-    _complain(
-        f"internal error: {type(error).__name__}: {text}; run with"
-        " FASTGATE_TRACEBACK=1 for the traceback"
-    )
+    if isinstance(error, ImportError):
+        _complain(
+            f"not installed as a whole: {text}; install it again, for {sys.executable}"
+        )
+    else:
+        _complain(
+            f"internal error: {type(error).__name__}: {text}; run with"
+            " FASTGATE_TRACEBACK=1 for the traceback"
+        )
     if isinstance(error, OSError):
         _discard(1)
     return EXIT_INTERNAL

@@ -59,6 +59,9 @@ def fetch_status(socket_path: str) -> dict[str, Any]:
         status = json.loads(body)
     except TimeoutError:
         raise NoAnswerError(f"silent for {_TIMEOUT_S:g} s") from None
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        why = f"{reason(error)} (does it run, with this admin_socket?)"
+        raise NoAnswerError(why) from None
     except OSError as error:
         raise NoAnswerError(reason(error)) from None
     except (http.client.HTTPException, ValueError):

@@ -151,7 +151,7 @@ class Master:
             self._reopen_logs()
         elif number in (signal.SIGHUP, signal.SIGUSR2):
             what = "reload" if number == signal.SIGHUP else "upgrade"
-            self._log.warning(f"{what} is not available in this release")
+            self._log.warning(f"{what} is not available in this release: restart it")
 
     def _reap(self) -> None:
         """Bury the dead; also orphans that were given to us as process 1."""
@@ -248,6 +248,8 @@ class Master:
             self._is_booting = False
             self._log.info(f"ready, {counted(count, 'worker')}")
             notify("READY=1")
+        elif not self._is_booting:
+            self._log.info(f"{slot.name} (pid {child.pid}) is ready")
 
     def _bury(self, slot: Slot, child: Child, code: int) -> None:
         """Give back what a dead child held, and decide when to replace it.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from fastgate.config.across import Finding
 from fastgate.config.address import parse_address
+from fastgate.config.bounds import UNIX_PATH_BYTES
 from fastgate.control.privileges import (
     find_group,
     find_user,
@@ -110,6 +111,8 @@ def _writable(
 def _socket(key: tuple[str | int, ...], path: str) -> Iterator[Finding]:
     """Look whether a Unix socket could be made; a stale one would be replaced."""
     why = _unusable_directory(path)
+    if len(os.fsencode(path)) > UNIX_PATH_BYTES:
+        why = f"a socket's path has {UNIX_PATH_BYTES} bytes at most"
     try:
         if why is None and not stat.S_ISSOCK(os.lstat(path).st_mode):
             why = "the file exists and is no socket"

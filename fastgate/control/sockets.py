@@ -33,6 +33,14 @@ _LISTENER_MODE = 0o666
 _ADMIN_MODE = 0o600
 _ADMIN_BACKLOG = 64
 
+# What to do about it, where the system's own words do not tell.
+_HINTS = {
+    errno.EADDRINUSE: "; `ss -ltnp` shows by whom",
+    errno.EADDRNOTAVAIL: "; `ip address` shows those of this machine",
+    errno.EACCES: "; ports below 1024 take root (with `user`) or CAP_NET_BIND_SERVICE",
+}
+_UNIX_HINTS = {errno.EADDRINUSE: "; somebody answers there, another gateway?"}
+
 
 class _Place(NamedTuple):
     """One address that a name stands for."""
@@ -146,7 +154,10 @@ def bind_admin(path: str) -> tuple[socket.socket, SocketFile]:
     try:
         return _bind_unix(path, _ADMIN_MODE, _ADMIN_BACKLOG)
     except OSError as error:
-        raise StartError(f"cannot open admin socket {path}: {reason(error)}") from None
+        hint = _UNIX_HINTS.get(error.errno or 0, "")
+        raise StartError(
+            f"cannot open admin socket {path}: {reason(error)}{hint}"
+        ) from None
 
 
 def _bind(
@@ -163,7 +174,10 @@ def _bind(
             return [BoundListener(name, str(address), 0, scheme, shared, True, file)]
         return [_bind_tcp(name, scheme, place, gateway) for place in places]
     except OSError as error:
-        raise StartError(f"cannot listen on {address}: {reason(error)}") from None
+        hints = _UNIX_HINTS if address.is_unix else _HINTS
+        hint = hints.get(error.errno or 0, "")
+        why = reason(error) + hint
+        raise StartError(f"cannot listen on {address}: {why}") from None
 
 
 def _places(address: Address, names: Names) -> Sequence[_Place]:

@@ -87,6 +87,14 @@ def test_every_command_has_help(command: str, capsys: Output) -> None:
     assert f"usage: fastgate {command}" in capsys.readouterr().out
 
 
+def test_help_may_be_asked_for_by_a_word(capsys: Output) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["help", "status"])
+
+    assert left.value.code == 0
+    assert "usage: fastgate status" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_the_help_of_a_command_shows_every_knob_with_unit_variable_and_default(
     command: str, monkeypatch: pytest.MonkeyPatch
@@ -196,7 +204,19 @@ def test_the_help_of_run_does_not_import_the_models() -> None:
         (["status"], "which gateway? give --admin-socket PATH, FASTGATE_ADMIN_SOCKET"),
         (["status", "--jsno"], "unknown flag '--jsno'; did you mean '--json'?"),
         (["version", "x"], "unexpected argument 'x'"),
-        (["run"], "command line: no route"),
+        (
+            ["run"],
+            "which configuration? give a file (-c FILE), or --listen ADDRESS and",
+        ),
+        (["check"], "which configuration? give a file (-c FILE), or --listen ADDRESS"),
+        (["run", "--listen", ":80"], "command line: no route: add [[routes]] or"),
+        (["start"], "unknown command 'start'; did you mean 'run'?"),
+        (["-t"], "unknown command '-t'; did you mean 'check'?"),
+        (
+            ["-s", "stop"],
+            "'-s' is no command of this release: the master (see pid_file)",
+        ),
+        (["reload"], "'reload' is no command of this release: the master"),
         (["run", *QUICK_START, "--drain", "9x"], "--drain: '9x' is not a duration"),
         (["run", *QUICK_START, "--balance", "hahs"], "--balance: 'hahs' is not one of"),
     ],
@@ -426,7 +446,8 @@ def test_a_module_that_is_missing_is_one_line(
     assert cli.main(["status", "--admin-socket", "/x"]) == 3
 
     err = capsys.readouterr().err
-    assert err.startswith("fastgate: internal error: ModuleNotFoundError: ")
+    assert err.startswith("fastgate: not installed as a whole: import of fastgate.")
+    assert f"install it again, for {sys.executable}" in err
     assert err.count("\n") == 1
 
 

@@ -14,7 +14,8 @@ def test_no_gateway_is_one_line_and_exit_code_1(tmp_path, capsys):
     assert admin.status_command(path, as_json=False) == 1
     assert capsys.readouterr() == (
         "",
-        f"fastgate: no gateway answers on {path}: no such file or directory\n",
+        f"fastgate: no gateway answers on {path}: no such file or directory (does it"
+        " run, with this admin_socket?)\n",
     )
 
 

@@ -38,6 +38,7 @@ def test_a_killed_worker_is_replaced_and_its_leases_are_given_back(tiny, gone):
     victim = gateway.say(connection, "hold")
     os.kill(victim, signal.SIGKILL)
     gateway.wait_for(r"ended by SIGKILL; 1 leases given back")
+    gateway.wait_for(r"worker 0 \(pid \d+\) is ready")
 
     # The successor answers: the connection waited in the queue that the master kept.
     assert gateway.tell("pid") not in (victim, None)
@@ -252,7 +253,7 @@ def test_hup_and_usr2_say_that_they_cannot_and_change_nothing(tiny, number, what
     gateway = tiny().wait_ready()
     before = gateway.children()
     gateway.signal(number)
-    gateway.wait_for(f"{what} is not available in this release")
+    gateway.wait_for(f"{what} is not available in this release: restart it")
 
     assert gateway.children() == before
     assert gateway.tell("pid") in before

@@ -100,6 +100,16 @@ def test_a_socket_of_a_gateway_that_runs_is_no_fault(tmp_path):
         assert problems(tmp_path, f'admin_socket = "{path}"') == []
 
 
+def test_a_socket_whose_path_is_too_long_is_told(tmp_path):
+    path = f"{tmp_path}/{'a' * 100}"
+
+    (found,) = problems(tmp_path, f'admin_socket = "{path}"')
+    assert found == (
+        f"2:1: admin_socket: '{path}' cannot be listened on: a socket's path has 107"
+        " bytes at most"
+    )
+
+
 def test_a_log_that_is_a_socket_is_told(tmp_path):
     path = tmp_path / "log"
     with socket.socket(socket.AF_UNIX) as other:
