@@ -1,0 +1,46 @@
+"""What the master prepares before its first fork."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from fastgate.config.model import Config
+from fastgate.control import boot
+from fastgate.control.signals import SignalQueue
+from fastgate.errors import StartError
+
+
+@pytest.fixture
+def prepare(monkeypatch):
+    """Prepare a configuration where a process may have so many open files."""
+    with ExitStack() as at_exit:
+
+        def prepared(files, **gateway):
+            monkeypatch.setattr(boot, "raise_open_files", lambda *_: files)
+            signals = SignalQueue()
+            at_exit.callback(signals.close)
+            config = Config(
+                gateway={"workers": 1, **gateway},
+                listeners={"web": {"address": "127.0.0.1:0"}},
+                upstreams={"users": {"endpoints": ["127.0.0.1:9"]}},
+                routes=[{"name": "all", "upstream": "users"}],
+            )
+            return boot.prepare(config, at_exit, signals)
+
+        yield prepared
+
+
+def test_workers_take_as_many_connections_as_there_are_files(prepare, capfd):
+    estate = prepare(164, nofile=5000)
+
+    assert estate.values.gateway["max_conns"] == 50
+    assert (
+        "164 open files are enough for 50 connections per worker, not for"
+        " max_conns = 2468" in capfd.readouterr().err
+    )
+
+
+def test_with_too_few_files_nothing_is_bound(prepare, capfd):
+    with pytest.raises(StartError, match="may have 90 open files here, and needs 96"):
+        prepare(90, nofile=5000)
+    assert "listening" not in capfd.readouterr().err
