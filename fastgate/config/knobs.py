@@ -38,6 +38,8 @@ Value = int | bool | str | tuple[str, ...] | None
 # The most a number may be where nothing else bounds it: it must fit the signed
 # 32-bit fields of the data plane.
 _NO_BOUND = 1 << 30
+# A file of such a name was never meant: `access_log = "on"`.
+_NO_PATHS = frozenset({"on", "true", "yes", "no", "false", "none", "off"})
 
 
 class Kind(Enum):
@@ -242,6 +244,10 @@ def _read_text(knob: Knob, raw: object) -> str | None:
     if any(not c.isprintable() for c in raw):
         raise BadValueError(f"{show(raw)} holds a control character")
     text = raw.strip()
+    if knob.placeholder == "PATH" and text.lower() in _NO_PATHS:
+        words = ", ".join(f"'{word}'" for word in knob.words)
+        or_words = f"{words} or " if words else ""
+        raise BadValueError(f"{show(raw)} is no file: write {or_words}a path")
     if text:
         return text
     if knob.default is not None:

@@ -30,6 +30,7 @@ from fastgate.config.model import (
     Upstream,
     cross_check,
 )
+from fastgate.config.nginx import NGINX_NAMES
 from fastgate.config.parse import Parsed, parse
 from fastgate.config.quick import QUICK, QUICK_NAME
 from fastgate.config.units import nearest, show
@@ -254,7 +255,9 @@ class _Loader:
         except ValidationError as error:
             for detail in error.errors(include_url=False, include_input=True):
                 self._report_detail(detail)
-        if config is None and not self.parsed.lost_a_header:
+        # A text of which nothing could be read is another program's, or none.
+        is_read = bool(self.data) or not self.parsed.faults
+        if config is None and is_read and not self.parsed.lost_a_header:
             for finding in self._findings():
                 self._report(finding.path, finding.message, finding.suggestion)
         if config is None or self.problems:
@@ -338,7 +341,9 @@ class _Loader:
             self._report(path, message, None)
             return
         known = _keys_of(table)
-        suggestion = nearest(str(key), known)
+        suggestion = NGINX_NAMES.get(str(key))
+        if suggestion not in known:
+            suggestion = nearest(str(key), known)
         message = f"unknown key {show(key)} in {_table_name(table)}"
         if suggestion is None or suggestion == key:
             suggestion = None

@@ -212,6 +212,25 @@ def test_twenty_faults_give_twenty_lines_in_the_order_of_the_file(
             "10:1: max_conns: 200 connections per worker need more open files than",
         ),
         (
+            GOOD + "[gateway]\naccess_log = 'on'\n",
+            "9:1: access_log: 'on' is no file: write 'off', 'stdout', 'stderr' or a",
+        ),
+        (
+            GOOD + "[gateway]\npid_file = 'off'\n",
+            "9:1: pid_file: 'off' is no file: write a path",
+        ),
+        (
+            GOOD + "[gateway]\nclient_max_body_size = '1m'\n",
+            "9:1: unknown key 'client_max_body_size' in [gateway]; did you mean"
+            " 'max_body'?",
+        ),
+        (
+            GOOD + "match = { location = '/x' }\n",
+            "8:11: unknown key 'location' in match of [[routes]]; did you mean"
+            " 'path_prefix'?",
+        ),
+        ("worker_processes 2;\n", "1:18: expected '=' after a key"),
+        (
             GOOD + "[gateway]\nretries = -1\n",
             "9:1: retries: -1 is outside 0..8",
         ),
