@@ -7,7 +7,6 @@
 FROM python:3.13-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
 COPY setup.py pyproject.toml README.md LICENSE /src/
-COPY docs/fastgate.1 /src/docs/
 COPY fastgate /src/fastgate
 RUN pip wheel --no-cache-dir --wheel-dir /wheels /src
 

@@ -12,6 +12,7 @@ FASTGATE_SANITIZE=1 builds with AddressSanitizer and UBSan; CC names the compile
 import os
 import shlex
 import subprocess
+import sys
 import sysconfig
 
 from Cython.Build import cythonize
@@ -112,8 +113,20 @@ extensions = [
     if os.path.exists(source(module))
 ]
 
+
+def write_manual() -> None:
+    """Write the manual page that pyproject.toml installs: it is never out of date."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from fastgate.config.manpage import page  # noqa: PLC0415 - of this tree
+
+    os.makedirs("build/man", exist_ok=True)
+    with open("build/man/fastgate.1", "w", encoding="utf-8") as file:
+        file.write(page())
+
+
 # tests/native/setup.py reads this file for its flags and must build nothing.
 if __name__ == "__main__":
+    write_manual()
     setup(
         ext_modules=cythonize(
             extensions,

@@ -1,10 +1,9 @@
-"""`docs/configuration.md`, the JSON Schema and the manual page, from the model.
+"""`docs/configuration.md` and the JSON Schema, made from the model.
 
 Runs in: the command line, for whoever changes the model:
 
     python -m fastgate.config.document > docs/configuration.md
     python -m fastgate.config.document --schema > fastgate.schema.json
-    python -m fastgate.config.document --man > docs/fastgate.1
 """
 
 import json
@@ -14,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from fastgate.config import manpage
 from fastgate.config.knobs import GROUPS, KNOBS, Knob
 from fastgate.config.model import (
     Config,
@@ -25,6 +23,7 @@ from fastgate.config.model import (
     Route,
     Upstream,
 )
+from fastgate.config.peers import PEERS
 from fastgate.config.quick import QUICK
 
 INTRODUCTION = """\
@@ -50,7 +49,8 @@ An empty variable counts as not set. `FASTGATE_CONFIG` names the file where `-c`
 does not; `FASTGATE_TRACEBACK=1` shows the traceback of an internal error.
 
 Exit codes: 0 good, 1 bad configuration, 2 bad usage, 3 could not start.
-[defaults.md](defaults.md) has every default beside nginx's and HAProxy's.
+Beside each default stands what nginx 1.28 and HAProxy 3.0 do when nothing is said;
+[defaults.md](defaults.md) tells where that may surprise.
 
 ## Without a file
 
@@ -121,6 +121,7 @@ def _knob_row(knob: Knob) -> str:
         f"{flags}<br>`{knob.variable}`",
         knob.metavar,
         f"`{knob.default_text}`" if knob.default_text != "none" else "none",
+        *PEERS.get(knob.key, ("", "")),
         " ".join(note for note in notes if note),
     )
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
@@ -138,8 +139,8 @@ def _lines() -> Iterator[str]:
     yield "## [gateway]"
     for group in GROUPS:
         yield f"\n### {group[0].upper()}{group[1:]}\n"
-        yield "| key | flag, variable | value | default | |"
-        yield "|---|---|---|---|---|"
+        yield "| key | flag, variable | value | default | nginx | HAProxy | |"
+        yield "|---|---|---|---|---|---|---|"
         yield from (_knob_row(k) for k in KNOBS.values() if k.group == group)
     for title, model in TABLES:
         yield f"\n## {title}\n"
@@ -176,14 +177,8 @@ def schema() -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the page, with `--schema` the schema, with `--man` the manual page."""
-    if "--schema" in arguments:
-        text = schema()
-    elif "--man" in arguments:
-        text = manpage.page()
-    else:
-        text = markdown()
-    sys.stdout.write(text)
+    """Print the page, or with `--schema` the schema."""
+    sys.stdout.write(schema() if "--schema" in arguments else markdown())
     return 0
 
 

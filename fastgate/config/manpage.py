@@ -1,8 +1,7 @@
 """The manual page, from the tables that make the help: `man fastgate`.
 
-Runs in: the command line, for whoever changes the model:
-
-    python -m fastgate.config.document --man > docs/fastgate.1
+Runs in: the command line, for whoever builds the package (setup.py). From a
+checkout: `python -m fastgate.config.manpage | man -l -`.
 """
 
 from collections.abc import Iterator
@@ -57,12 +56,12 @@ def escape(text: str) -> str:
 
 
 def page() -> str:
-    """Give the text of `docs/fastgate.1`, in the man macros."""
+    """Give the text of `fastgate.1`, in the man macros."""
     return "\n".join(_lines()) + "\n"
 
 
 def _lines() -> Iterator[str]:
-    yield '.\\" Made by `python -m fastgate.config.document --man`; a test holds it.'
+    yield '.\\" Made by fastgate.config.manpage.'
     yield ".TH FASTGATE 1"
     yield ".SH NAME"
     yield "fastgate \\- reverse proxy, load balancer, API gateway"
@@ -127,3 +126,7 @@ def _knob(knob: Knob) -> Iterator[str]:
     scopes = "".join(f" Also in {scope}s." for scope in knob.scopes)
     head = f"{flags} \\fI{escape(metavar)}\\fR"
     yield from _entry(head, f"{knob.help}.{scopes} [{'; '.join(notes)}]")
+
+
+if __name__ == "__main__":
+    print(page(), end="")
