@@ -7,9 +7,9 @@ to know the machine or the data plane: loops of the gateway to itself, and wheth
 heads and tables have room for what the rules and lists ask.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from os.path import realpath
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastgate.config import bounds, machine
@@ -57,7 +57,7 @@ def covers(listener: Address, endpoint: Address) -> bool:
     if listener.path is not None or endpoint.path is not None:
         if listener.path is None or endpoint.path is None:
             return False
-        return os.path.realpath(listener.path) == os.path.realpath(endpoint.path)
+        return realpath(listener.path) == realpath(endpoint.path)
     if listener.port != endpoint.port:
         return False
     place, target = _ip(listener.host), _ip(endpoint.host)
@@ -97,6 +97,42 @@ def loop_message(endpoint: str, listener: str) -> str:
         f"{show(endpoint)} is this gateway's own listener {show(listener)}:"
         " requests would go round until descriptors are gone"
     )
+
+
+# -- addresses
+
+
+def _overlaps(one: Address, other: Address) -> bool:
+    """Say whether two listeners of one port would be in each other's way."""
+    first, second = _ip(one.host), _ip(other.host)
+    if first is None or second is None:
+        return one.host == other.host
+    if first.version != second.version:
+        return False
+    return first == second or first.is_unspecified or second.is_unspecified
+
+
+def check_addresses(
+    listeners: "Mapping[str, Listener | None]",
+) -> Iterator[Finding]:
+    """Find addresses that are listened on twice, also by way of `0.0.0.0`."""
+    taken: dict[int | str, list[tuple[str, Address]]] = {}
+    for name, listener in listeners.items():
+        for index, text in enumerate(listener.addresses if listener else ()):
+            address = parse_address(text, listening=True)
+            if address.path is None and address.port == 0:
+                continue  # the kernel chooses, so they differ
+            key = address.port if address.path is None else realpath(address.path)
+            earlier = taken.setdefault(key, [])
+            for owner, other in earlier:
+                if address.path is not None or _overlaps(address, other):
+                    by = "" if address == other else f" as {show(str(other))}"
+                    yield Finding(
+                        ("listeners", name, "addresses", index),
+                        f"{show(text)} is already listened on by {show(owner)}{by}",
+                    )
+                    break
+            earlier.append((name, address))
 
 
 # -- room

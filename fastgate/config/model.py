@@ -29,7 +29,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from fastgate.config import machine
-from fastgate.config.across import Finding, check_counts, check_heads, check_loops
+from fastgate.config.across import (
+    Finding,
+    check_addresses,
+    check_counts,
+    check_heads,
+    check_loops,
+)
 from fastgate.config.address import parse_address
 from fastgate.config.bounds import HEADER_RULES, WEIGHT
 from fastgate.config.checks import (
@@ -631,7 +637,7 @@ def cross_check(
         yield Finding((), message)
     if not routes:
         yield Finding((), "no route: add [[routes]] or --upstream ADDRESS")
-    yield from _check_addresses_once(listeners)
+    yield from check_addresses(listeners)
     yield from _check_endpoints_once(upstreams)
     yield from check_loops(listeners, upstreams)
     yield from check_counts(upstreams)
@@ -661,24 +667,6 @@ def cross_check(
                 ("routes", index, "match"),
                 f"matches the same requests as {named}, which comes first",
             )
-
-
-def _check_addresses_once(
-    listeners: Mapping[str, Listener | None],
-) -> Iterator[Finding]:
-    owners: dict[str, str] = {}
-    for name, listener in listeners.items():
-        for index, text in enumerate(listener.addresses if listener else ()):
-            address = parse_address(text, listening=True)
-            if not address.is_unix and address.port == 0:
-                continue  # the kernel chooses, so they differ
-            if str(address) in owners:
-                owner = owners[str(address)]
-                yield Finding(
-                    ("listeners", name, "addresses", index),
-                    f"{show(text)} is already listened on by {show(owner)}",
-                )
-            owners.setdefault(str(address), name)
 
 
 def _check_endpoints_once(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from fastgate.config.across import Finding
 from fastgate.config.address import parse_address
 from fastgate.config.bounds import UNIX_PATH_BYTES
+from fastgate.config.locate import Path
 from fastgate.control.privileges import (
     find_group,
     find_user,
@@ -47,19 +48,27 @@ def inspect(config: "Config") -> Iterator[Finding]:
     gateway = config.gateway
     yield from _identity(gateway)
     yield from _files(config)
-    for key in ("access_log", "error_log"):
-        target = getattr(gateway, key)
-        if target not in _STREAMS:
-            yield from _writable(("gateway", key), target)
+    logs: list[tuple[Path, str]] = [
+        (("gateway", key), getattr(gateway, key)) for key in ("access_log", "error_log")
+    ]
+    logs = [(key, target) for key, target in logs if target not in _STREAMS]
+    for key, path in logs:
+        yield from _writable(key, path)
+    sockets: list[tuple[Path, str]] = []
     if gateway.pid_file is not None:
-        yield from _writable(("gateway", "pid_file"), gateway.pid_file, replaced=True)
+        pid_file: Path = ("gateway", "pid_file")
+        yield from _writable(pid_file, gateway.pid_file, replaced=True)
+        logs.append((pid_file, gateway.pid_file))
     if gateway.admin_socket is not None:
-        yield from _socket(("gateway", "admin_socket"), gateway.admin_socket)
+        sockets.append((("gateway", "admin_socket"), gateway.admin_socket))
     for name, listener in config.listeners.items():
         for index, text in enumerate(listener.addresses):
-            path = parse_address(text, listening=True).path
-            if path is not None:
-                yield from _socket(("listeners", name, "addresses", index), path)
+            path_of_it = parse_address(text, listening=True).path
+            if path_of_it is not None:
+                sockets.append((("listeners", name, "addresses", index), path_of_it))
+    for key, path in sockets:
+        yield from _socket(key, path)
+    yield from _shared(logs, sockets)
 
 
 def _identity(gateway: "Gateway") -> Iterator[Finding]:
@@ -81,9 +90,21 @@ def _files(config: "Config") -> Iterator[Finding]:
         yield Finding(("gateway", "nofile"), why)
 
 
-def _writable(
-    key: tuple[str, ...], path: str, *, replaced: bool = False
+def _shared(
+    files: list[tuple[Path, str]], sockets: list[tuple[Path, str]]
 ) -> Iterator[Finding]:
+    """Find a path with two uses; two logs may be one file, and listeners were seen."""
+    owners: dict[str, Path] = {}
+    for key, path in [*files, *sockets]:
+        owner = owners.setdefault(os.path.realpath(path), key)
+        both_listen = owner[0] == key[0] == "listeners"
+        both_log = str(owner[-1]).endswith("_log") and str(key[-1]).endswith("_log")
+        if owner != key and not both_log and not both_listen:
+            named = owner[1] if owner[0] == "gateway" else f"listener '{owner[1]}'"
+            yield Finding(key, f"'{path}' is the path of {named} too")
+
+
+def _writable(key: Path, path: str, *, replaced: bool = False) -> Iterator[Finding]:
     """Look whether a file could be written, or made.
 
     replaced  another file is put in its place, so that its own rights do not count
@@ -108,7 +129,7 @@ def _writable(
         yield Finding(key, f"'{path}' cannot be written: {why}")
 
 
-def _socket(key: tuple[str | int, ...], path: str) -> Iterator[Finding]:
+def _socket(key: Path, path: str) -> Iterator[Finding]:
     """Look whether a Unix socket could be made; a stale one would be replaced."""
     why = _unusable_directory(path)
     if len(os.fsencode(path)) > UNIX_PATH_BYTES:

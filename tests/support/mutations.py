@@ -107,6 +107,7 @@ class Mutator:
             *("127.0.0.1:0", ":0", "0.0.0.0:0", f"127.0.0.1:{port}", f":{port}"),
             *("127.0.0.1", "nowhere", 8080, f"unix:{directory}/web"),
             *(f"unix:{directory}/none/web", "unix:web", ["127.0.0.1:0"] * 2),
+            *([f":{port}", f"127.0.0.1:{port}"], f"unix:{directory}/admin_socket"),
         ]
         self.endpoints: list[Any] = [
             *(endpoint, f"{endpoint};weight=3", f"{endpoint};weight=0", dead),

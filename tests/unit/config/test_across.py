@@ -101,6 +101,32 @@ def test_a_loop_is_told_at_the_endpoint(tmp_path: Path) -> None:
     )
 
 
+# -- addresses
+
+
+@pytest.mark.parametrize(
+    ("addresses", "message"),
+    [
+        ("'127.0.0.1:80', '127.0.0.1:80'", "'127.0.0.1:80' is already listened on by"),
+        ("':80', '127.0.0.1:80'", "by 'web' as '0.0.0.0:80'"),
+        ("'192.0.2.1:80', ':80'", "'0.0.0.0:80' is already listened on by 'web' as"),
+        ("'[::]:80', '[::1]:80'", "'[::1]:80' is already listened on by 'web' as"),
+        ("'unix:/run/a', 'unix:/run/../run/a'", "by 'web' as 'unix:/run/a'"),
+        ("':80', '[::]:80', '[::1]:81', 'unix:/run/a'", None),
+        ("':0', '127.0.0.1:0', 'localhost:80', 'other:80'", None),
+    ],
+)
+def test_an_address_is_listened_on_once(
+    tmp_path: Path, addresses: str, message: str | None
+) -> None:
+    text = GOOD.replace('address = "127.0.0.1:8080"', f"addresses = [{addresses}]")
+
+    found = problems(tmp_path, text)
+
+    assert len(found) == (message is not None)
+    assert all(message in one for one in found if message)
+
+
 # -- room
 
 

@@ -100,6 +100,22 @@ def test_a_socket_of_a_gateway_that_runs_is_no_fault(tmp_path):
         assert problems(tmp_path, f'admin_socket = "{path}"') == []
 
 
+def test_a_path_has_one_use(tmp_path):
+    found = problems(
+        tmp_path,
+        f'access_log = "{tmp_path}/log"',
+        f'error_log = "{tmp_path}/log"',
+        f'pid_file = "{tmp_path}/log"',
+        f'admin_socket = "{tmp_path}/web"',
+        address=f"unix:{tmp_path}/web",
+    )
+
+    assert found == [
+        f"4:1: pid_file: '{tmp_path}/log' is the path of access_log too",
+        f"8:1: address: '{tmp_path}/web' is the path of admin_socket too",
+    ]
+
+
 def test_a_socket_whose_path_is_too_long_is_told(tmp_path):
     path = f"{tmp_path}/{'a' * 100}"
 
