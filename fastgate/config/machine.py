@@ -18,6 +18,8 @@ RESERVED_FILES = 64
 LEAST_CONNECTIONS = 16
 LEAST_FILES = RESERVED_FILES + 2 * LEAST_CONNECTIONS
 
+# linux/capability.h
+_CAP_NET_BIND_SERVICE = 10
 _CAP_SYS_RESOURCE = 24
 
 # Where no limit is set at all, enough for half a million connections.
@@ -77,12 +79,23 @@ def hard_nofile() -> int:
     return _FILES_WITHOUT_LIMIT if hard == resource.RLIM_INFINITY else hard
 
 
+def _is_capable(capability: int, proc: Path) -> bool:
+    found = re.search(r"CapEff:\s*([0-9a-f]+)", _read(proc / "self/status"))
+    return bool(found and int(found[1], 16) >> capability & 1)
+
+
 def may_lift_files(goal: int, proc: Path = Path("/proc")) -> bool:
     """Say whether this process may raise its hard limit of open files to `goal`."""
-    found = re.search(r"CapEff:\s*([0-9a-f]+)", _read(proc / "self/status"))
-    is_allowed = bool(found and int(found[1], 16) >> _CAP_SYS_RESOURCE & 1)
     most = _read(proc / "sys/fs/nr_open").strip()
+    is_allowed = _is_capable(_CAP_SYS_RESOURCE, proc)
     return is_allowed and most.isdigit() and goal <= int(most)
+
+
+def may_bind(port: int, proc: Path = Path("/proc")) -> bool:
+    """Say whether this process has the right to listen on a TCP port."""
+    text = _read(proc / "sys/net/ipv4/ip_unprivileged_port_start").strip()
+    first = int(text) if text.isdigit() else 1024
+    return port == 0 or port >= first or _is_capable(_CAP_NET_BIND_SERVICE, proc)
 
 
 def connections_for(nofile: int) -> int:

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from fastgate.config import machine
 from fastgate.config.across import Finding
 from fastgate.config.address import parse_address
 from fastgate.config.bounds import UNIX_PATH_BYTES
@@ -63,9 +64,13 @@ def inspect(config: "Config") -> Iterator[Finding]:
         sockets.append((("gateway", "admin_socket"), gateway.admin_socket))
     for name, listener in config.listeners.items():
         for index, text in enumerate(listener.addresses):
-            path_of_it = parse_address(text, listening=True).path
-            if path_of_it is not None:
-                sockets.append((("listeners", name, "addresses", index), path_of_it))
+            address = parse_address(text, listening=True)
+            key = ("listeners", name, "addresses", index)
+            if address.path is not None:
+                sockets.append((key, address.path))
+            elif not machine.may_bind(address.port):
+                message = f"port {address.port} takes root or CAP_NET_BIND_SERVICE"
+                yield Finding(key, message)
     for key, path in sockets:
         yield from _socket(key, path)
     yield from _shared(logs, sockets)

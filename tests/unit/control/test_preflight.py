@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fastgate.config import machine
 from fastgate.config.load import load
 from fastgate.control import preflight, privileges
 from fastgate.control.preflight import check_machine
@@ -89,6 +90,36 @@ def test_a_directory_without_rights_is_told(tmp_path):
     assert problems(tmp_path, f'access_log = "{log}"') == [
         f"2:1: access_log: '{log}' cannot be written: permission denied"
     ]
+
+
+def test_a_port_that_takes_more_rights_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "may_bind", lambda port: port >= 1024)
+
+    assert problems(tmp_path, address="127.0.0.1:1024") == []
+    assert problems(tmp_path, address="127.0.0.1:443") == [
+        "4:1: address: port 443 takes root or CAP_NET_BIND_SERVICE"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "first", "port", "may"),
+    [
+        ("0000000000000000", "1024", 80, False),
+        ("0000000000000400", "1024", 80, True),
+        ("0000000000000000", "80", 80, True),
+        ("0000000000000000", "", 1023, False),
+        ("0000000000000000", "1024", 1024, True),
+        ("0000000000000000", "1024", 0, True),
+    ],
+)
+def test_the_kernel_says_who_may_bind(tmp_path, capabilities, first, port, may):
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/status").write_text(f"CapPrm:\t0\nCapEff:\t{capabilities}\n")
+    limits = tmp_path / "sys/net/ipv4"
+    limits.mkdir(parents=True)
+    (limits / "ip_unprivileged_port_start").write_text(f"{first}\n")
+
+    assert machine.may_bind(port, tmp_path) is may
 
 
 def test_a_socket_of_a_gateway_that_runs_is_no_fault(tmp_path):
