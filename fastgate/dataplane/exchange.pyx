@@ -27,8 +27,8 @@ writes the log line and gives the client connection back.
 A fault goes to one of two places: upstream_fault() decides whether to try again,
 abandon() ends the exchange by a reply or, when part of an answer is already
 out, by a cut: what was read of it is delivered, and then the connection ends so
-that it does not look whole (RFC 9112 section 8). The client's own faults, and
-ours, reset it.
+that it does not look whole (RFC 9112 section 8). Only a client that takes no more
+is reset.
 
 When a request may be sent again:
   - nothing of it was sent (no connection): always;
@@ -92,6 +92,8 @@ from fastgate.dataplane.faults cimport (
     FAULT_OVERLOAD,
     FAULT_QUEUE_FULL,
     FAULT_QUEUE_TIMEOUT,
+    FAULT_SEND_TIMEOUT,
+    FAULT_SEND_TOO_SLOW,
     FAULT_UPSTREAM_BAD,
     FAULT_UPSTREAM_RESET,
     FAULT_UPSTREAM_STALLED,
@@ -666,12 +668,14 @@ cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
     if x.response_started:
         take_back(w, x)
     if x.client is not NULL:
-        if info.status == CLIENT_GONE:
+        if (
+            fault == FAULT_SEND_TIMEOUT or fault == FAULT_SEND_TOO_SLOW
+            or x.client.conn.broken
+        ):
             x.client_ops.reset(w, x)
-        elif x.response_started and info.side == SIDE_UPSTREAM:
+        elif x.response_started or info.status == CLIENT_GONE:
+            # Whoever ended only its own side may still be reading.
             x.client_ops.cut(w, x)
-        elif x.response_started:
-            x.client_ops.reset(w, x)
     if x.client is NULL:
         finish(w, x)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 
@@ -443,5 +444,6 @@ def test_an_answer_cut_short_is_never_a_whole_one(client: Client, quiet: Rig) ->
 
     quiet.origins[0].forget(script)
     client.send(request("GET", "/"))
-    with pytest.raises(TruncatedError):
-        client.read_response()
+    # Broken off, or refused where the cut was seen before the head was sent.
+    with contextlib.suppress(TruncatedError):
+        assert client.read_response().status == 502

@@ -18,6 +18,7 @@ SMALL = {"send_bytes": 4608}
 LENGTH_50 = b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
+UPLOAD = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8388608\r\n\r\n"
 OLD_CLIENT = b"GET / HTTP/1.0\r\nHost: test\r\n\r\n"
 
 
@@ -201,10 +202,46 @@ def test_an_answer_whose_reader_resets_did_not_go_well(make_lab: MakeLab) -> Non
     assert not is_readable(service)
 
 
+def half_an_upload(lab: Lab) -> tuple[socket.socket, socket.socket]:
+    client, service = lab.ask(UPLOAD)
+    client.sendall(b"half!")
+    lab.read(service, b"half!")
+    return client, service
+
+
+def test_who_stops_an_upload_by_a_fin_keeps_what_came_of_the_answer(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab()
+    client, service = half_an_upload(lab)
+    service.sendall(LENGTH_50 + b"early")
+    lab.settle()
+    client.shutdown(socket.SHUT_WR)
+
+    data, end = lab.read_any_end(client)
+    assert (data[-9:], end) == (b"\r\n\r\nearly", "fin")
+    assert lab.read_any_end(service)[1] == "reset"
+
+
+def test_a_request_cut_by_a_fin_ends_in_one(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    client, service = half_an_upload(lab)
+    client.shutdown(socket.SHUT_WR)
+
+    assert lab.read_any_end(client) == (b"", "fin")
+    assert lab.read_any_end(service)[1] == "reset"
+
+
+def test_what_came_before_a_deadline_arrives(make_lab: MakeLab) -> None:
+    lab = make_lab(deadline="100ms")
+    client, service = lab.ask()
+    service.sendall(LENGTH_50 + b"hello")
+
+    data, end = lab.read_any_end(client)
+    assert (data[-9:], end) == (b"\r\n\r\nhello", "fin")
+
+
 # Lingering: the last answer can be read by who is still sending.
-
-
-UPLOAD = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8388608\r\n\r\n"
 
 
 def test_a_refused_upload_is_drained_until_its_sender_reads(make_lab: MakeLab) -> None:
