@@ -376,7 +376,7 @@ cdef class Engine:
     cdef void _run(self) noexcept nogil:
         cdef Worker *w = self.w
         cdef epoll_event events[BATCH]
-        cdef uint64_t data
+        cdef uint64_t data = 0
         cdef uint32_t index, generation
         cdef void *found
         cdef int _round, i, n
