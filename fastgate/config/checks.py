@@ -1,4 +1,4 @@
-"""Checks of the texts in a configuration: names, hosts, paths, headers.
+"""Checks of the texts in a configuration: names, keys, headers.
 
 Runs in: every process (imported only where configuration is read).
 
@@ -12,14 +12,12 @@ from typing import NamedTuple
 
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
-from fastgate.config.address import is_host_name, parse_address
+from fastgate.config.address import parse_address
 from fastgate.config.units import BadValueError, nearest, show
 
 # RFC 9110 section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-# unreserved, sub-delims, ":" and "@" of RFC 3986, "/" and percent escapes.
-_PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
 
 # The gateway frames messages and manages connections itself (RFC 9110 7.6.1,
 # RFC 9112 6): a rule that touched these could split or smuggle a request.
@@ -84,38 +82,6 @@ def check_hash_key(text: str) -> str:
     raise fault(
         f"{show(text)} is not client, path, header:NAME or cookie:NAME", suggestion
     )
-
-
-def check_route_host(text: str) -> str:
-    """Take a host to match: exact, or with `*` as its first label."""
-    host = text.strip().lower().rstrip(".")
-    plain = host.removeprefix("*.")
-    if plain.startswith("[") and plain == host:
-        try:
-            parse_address(f"{plain}:1", listening=False)
-        except BadValueError:
-            raise fault(f"{show(text)} is not a host") from None
-        return host
-    if ":" in plain:
-        raise fault(f"{show(text)}: a host to match has no port", plain.split(":")[0])
-    if "*" in plain:
-        raise fault(f"{show(text)}: a wildcard is the first label alone: *.example.com")
-    if not is_host_name(plain):
-        raise fault(f"{show(text)} is not a host")
-    return host
-
-
-def check_path(text: str) -> str:
-    """Take a path to match, absolute and in its resolved form."""
-    if not text.startswith("/"):
-        raise fault(f"{show(text)} does not start with '/'", "/" + text)
-    if "?" in text or "#" in text:
-        raise fault(f"{show(text)}: a path to match ends before '?' and '#'")
-    if not _PATH.fullmatch(text) or len(text) > 4096:
-        raise fault(f"{show(text)} is not a path: other characters are percent-encoded")
-    if any(segment in (".", "..") for segment in text.split("/")):
-        raise fault(f"{show(text)} could never match: '.' and '..' are resolved before")
-    return text
 
 
 def check_header_name(name: object) -> str:

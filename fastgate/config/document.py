@@ -52,6 +52,8 @@ Exit codes: 0 good, 1 bad configuration, 2 bad usage, 3 could not start.
 Beside each default stands what nginx 1.28 and HAProxy 3.0 do when nothing is said;
 [defaults.md](defaults.md) tells where that may surprise.
 
+Which route a request takes, and what becomes of its path: [routing.md](routing.md).
+
 ## Without a file
 
 ```

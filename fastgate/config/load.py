@@ -379,6 +379,7 @@ class _Loader:
                 _try(Match, _part(route, "match").get("match", {})),
                 _try(HeaderRules, _part(route, _REQUEST).get(_REQUEST, {})),
                 _try(HeaderRules, _part(route, _RESPONSE).get(_RESPONSE, {})),
+                _text(route, "ambiguous_paths"),
             )
             for route in routes
         ]

@@ -45,13 +45,12 @@ from fastgate.config.checks import (
     check_header_table,
     check_header_value,
     check_name,
-    check_path,
-    check_route_host,
     check_upstream_host,
     fault,
     raise_all,
 )
 from fastgate.config.knobs import BALANCES, KNOBS, Kind, Knob, parse_eject, read_choice
+from fastgate.config.match import check_path, check_route_host, never_matched
 from fastgate.config.units import (
     BadValueError,
     is_below_zero,
@@ -599,7 +598,12 @@ class Config(_Settings):
     def _check_across(self) -> "Config":
         views = [
             RouteView(
-                r.name, r.upstream, r.match, r.request_headers, r.response_headers
+                r.name,
+                r.upstream,
+                r.match,
+                r.request_headers,
+                r.response_headers,
+                r.ambiguous_paths,
             )
             for r in self.routes
         ]
@@ -620,6 +624,7 @@ class RouteView(NamedTuple):
     match: Match | None
     request_headers: HeaderRules | None
     response_headers: HeaderRules | None
+    ambiguous_paths: str | None
 
 
 def cross_check(
@@ -644,6 +649,7 @@ def cross_check(
     if gateway is not None:
         rules = [(route.request_headers, route.response_headers) for route in routes]
         yield from check_heads(gateway, rules)
+    setting = gateway.ambiguous_paths if gateway is not None else "keep"
     names: dict[str, int] = {}
     matches: dict[tuple[str | None, ...], int] = {}
     for index, route in enumerate(routes):
@@ -657,6 +663,7 @@ def cross_check(
         if route.match is None:
             continue
         match = route.match
+        yield from _check_it_can_match(index, match, route.ambiguous_paths or setting)
         prefix = None if match.path_prefix == "/" else match.path_prefix
         key = (match.host, match.path, prefix)
         earlier = matches.setdefault(key, index)
@@ -667,6 +674,16 @@ def cross_check(
                 ("routes", index, "match"),
                 f"matches the same requests as {named}, which comes first",
             )
+
+
+def _check_it_can_match(
+    index: int, match: Match, ambiguous_paths: str
+) -> Iterator[Finding]:
+    for key in ("path", "path_prefix"):
+        path: str | None = getattr(match, key)
+        never = None if path is None else never_matched(path, ambiguous_paths)
+        if never is not None:
+            yield Finding(("routes", index, "match", key), *never)
 
 
 def _check_endpoints_once(

@@ -374,7 +374,7 @@ cdef int read_target(Head *h, HostForm *host) noexcept nogil:
                 form.path = "*"
             at = form.path
         if fault != FAULT_NONE:
-            return broke(h, fault, "the path is malformed or ambiguous", at)
+            return broke(h, fault, "the path is malformed or leaves the root", at)
     h.path = form.path
     h.path_len = <uint32_t>form.path_len
     h.raw_path = at

@@ -670,3 +670,21 @@ def test_any_data_is_loaded_or_refused_with_problems(data: object) -> None:
     # ConfigError is the only exception that may come out.
     with suppress(ConfigError):
         loader.finish()
+
+
+def test_a_path_that_can_never_match_is_told_with_its_place(write: Write) -> None:
+    document = GOOD.replace(
+        "[[routes]]\n",
+        '[[routes]]\nname = "odd"\nupstream = "users"\n'
+        'match = { path_prefix = "/a;b" }\n\n[[routes]]\n',
+    )
+    (problem,) = problems(write(document))
+    line = document[: document.index('"/a;b"')].count("\n") + 1
+
+    assert problem.line == line
+    assert problem.column > 1
+    assert "'/a;b' could never match" in problem.message
+    kept = document.replace(
+        'name = "odd"\n', 'name = "odd"\nambiguous_paths = "keep"\n'
+    )
+    assert load(write(kept), {}, {}).config.routes[0].match.path_prefix == "/a;b"

@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 from fastgate.dataplane.router import Router
+from support.real_paths import APPS, App
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "native"))
 
@@ -299,3 +300,18 @@ def test_the_work_for_one_path_is_bounded(mode: str) -> None:
     assert probe.decide(SITE, longest, mode)[0] is None
     assert probe.decide(SITE, longest + b"aaaa", mode)[0] == "target-too-long"
     assert probe.decide(SITE, b"/" + b"a" * 60_000, mode)[0] is None
+
+
+# --- what programs in use send --------------------------------------------------------
+
+
+@pytest.mark.parametrize("app", APPS, ids=lambda app: app.name)
+def test_no_path_of_a_program_in_use_is_refused(app: App) -> None:
+    rows = [(None, "prefix", path, i) for i, path in enumerate(("/", *app.prefixes))]
+    told = {path: probe.decide(Router(rows), path.encode())[0] for path in app.targets}
+
+    assert told == dict.fromkeys(app.targets)
+
+
+def test_two_hundred_paths_of_programs_in_use_are_judged() -> None:
+    assert sum(len(app.targets) for app in APPS) == 200
