@@ -69,7 +69,7 @@ cdef class Plan:
                family, host, port, weight, up) and the effective knobs
     routes     name, host, kind, path, upstream (index), set_host,
                request_rules and response_rules ((op, name, value), ...),
-               max_body, deadline
+               max_body, deadline, ambiguous_paths
     Raises KeyError, ValueError or IndexError for values that the configuration
     model would not have let through.
     """

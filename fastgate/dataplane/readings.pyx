@@ -9,7 +9,7 @@ A reader is a pipeline; each line is a choice, and each combination a reading:
 
     \\          stands for itself, or ends a segment as / does
     escapes    stay, or those of unreserved characters are decoded (RFC 3986), or
-               all of them once, or all of them twice
+               all of them once; and then, by a second reader, the same again
     ;          stays, or is cut off with what follows it in its segment: before
                everything is decoded, or after
     segments   stay; or `//` is `/`; or `.` and `..` are resolved; or both, in
@@ -51,7 +51,8 @@ cdef enum Spelled:              # how a byte is spelled, and how its escape is r
 cdef enum Decoding:
     DECODE_UNRESERVED = 0
     DECODE_ALL
-    DECODE_AGAIN                # %25XX, once all is decoded
+    DECODE_UNRESERVED_AGAIN     # %25XX, once all is decoded
+    DECODE_ALL_AGAIN
 
 cdef enum Slashes:
     SLASHES_STAY = 0
@@ -142,7 +143,9 @@ cdef size_t decode(
     """
     cdef size_t i = 0
     cdef size_t w = 0
-    cdef size_t skip = 2 if decoding == DECODE_AGAIN else 0
+    cdef bint again = decoding >= DECODE_UNRESERVED_AGAIN
+    cdef bint whole = decoding == DECODE_ALL or decoding == DECODE_ALL_AGAIN
+    cdef size_t skip = 2 if again else 0
     cdef int high
     cdef int low
     cdef int byte
@@ -154,16 +157,14 @@ cdef size_t decode(
             i += 1
             continue
         byte = -1
-        if skip == 0:
+        if not again:
             byte = hex_value(text[i + 1]) << 4 | hex_value(text[i + 2])
         elif i + 4 < n and text[i + 1] == c"2" and text[i + 2] == c"5":
             high = hex_value(text[i + 3])
             low = hex_value(text[i + 4])
             byte = high << 4 | low if high >= 0 and low >= 0 else -1
         kind = SPELLED[byte] if byte >= 0 else <uint8_t>S_ESCAPE
-        if kind == S_UNRESERVED or (
-            kind == S_RESERVED and decoding != DECODE_UNRESERVED
-        ):
+        if kind == S_UNRESERVED or (kind == S_RESERVED and whole):
             out[w] = <char>byte
             w += 1
             i += 3 + skip
@@ -171,7 +172,7 @@ cdef size_t decode(
             out[w] = c"/"
             w += 1
             i += 3 + skip
-        elif byte >= 0:
+        elif byte >= 0 and decoding != DECODE_UNRESERVED_AGAIN:
             w += put_escape(out + w, byte)
             i += 3 + skip
         else:
@@ -332,9 +333,9 @@ cdef int read_decoded(Reader *r, const char *text, size_t n) noexcept nogil:
 
 
 cdef int read_resolved_first(
-    Reader *r, const char *text, size_t n, bint backslash_ends
+    Reader *r, const char *text, size_t n, int decoding, bint backslash_ends
 ) noexcept nogil:
-    """Resolve the dot segments of a text, then decode it."""
+    """Resolve the dot segments of a text, if it has any, then decode it."""
     cdef char first[ROOM]
     cdef char decoded[ROOM]
     cdef bint has_empty
@@ -355,7 +356,7 @@ cdef int read_resolved_first(
             return FAULT_BAD_TARGET
         fault = read_decoded(
             r, decoded,
-            decode(first, <size_t>length, DECODE_ALL, backslash_ends, decoded),
+            decode(first, <size_t>length, decoding, backslash_ends, decoded),
         )
         if fault != FAULT_NONE:
             return fault
@@ -378,6 +379,34 @@ cdef bint holds_overlong(const char *text, size_t n) noexcept nogil:
     return False
 
 
+cdef int read_again(
+    Reader *r, const char *text, size_t n, bint backslash_ends
+) noexcept nogil:
+    """Every way to decode a text that was decoded in full a second time, as a chain
+    of two readers does; the first may have resolved dot segments.
+    """
+    cdef char again[ROOM]
+    cdef size_t length = decode(text, n, DECODE_ALL_AGAIN, backslash_ends, again)
+    cdef int fault
+    if length == n:
+        return FAULT_NONE
+    if holds_overlong(again, length):
+        return FAULT_BAD_TARGET
+    fault = read_decoded(r, again, length)
+    if fault == FAULT_NONE:
+        fault = read_resolved_first(r, text, n, DECODE_ALL_AGAIN, backslash_ends)
+    length = decode(text, n, DECODE_UNRESERVED_AGAIN, False, again)
+    if length == n:
+        return fault
+    if fault == FAULT_NONE:
+        fault = read_decoded(r, again, length)
+    if fault == FAULT_NONE:
+        fault = read_resolved_first(
+            r, again, length, DECODE_ALL_AGAIN, backslash_ends
+        )
+    return fault
+
+
 cdef int read_escapes(
     Reader *r, const char *text, size_t n, uint32_t odd, bint backslash_ends
 ) noexcept nogil:
@@ -385,24 +414,19 @@ cdef int read_escapes(
     cdef char decoded[ROOM]
     cdef char cut[ROOM]
     cdef size_t length = decode(text, n, DECODE_ALL, backslash_ends, decoded)
-    cdef size_t again
     cdef bint has_dots = odd & ODD_DOTS != 0
     cdef int fault = read_decoded(r, decoded, length)
     if fault == FAULT_NONE and odd & ODD_ESCAPED_PERCENT:
-        again = decode(decoded, length, DECODE_AGAIN, backslash_ends, decoded)
-        if again != length:
-            if holds_overlong(decoded, again):
-                return FAULT_BAD_TARGET
-            fault = read_decoded(r, decoded, again)
+        fault = read_again(r, decoded, length, backslash_ends)
     if fault == FAULT_NONE and has_dots:
-        fault = read_resolved_first(r, text, n, backslash_ends)
+        fault = read_resolved_first(r, text, n, DECODE_ALL, backslash_ends)
     if fault == FAULT_NONE and odd & ODD_SEMICOLON:
         length = cut_parameters(text, n, cut)
         fault = read_decoded(
             r, decoded, decode(cut, length, DECODE_ALL, backslash_ends, decoded)
         )
         if fault == FAULT_NONE and has_dots:
-            fault = read_resolved_first(r, cut, length, backslash_ends)
+            fault = read_resolved_first(r, cut, length, DECODE_ALL, backslash_ends)
     return fault
 
 

@@ -19,7 +19,7 @@ import readings_probe as probe
 PATHS = 100_000
 TABLES = 400
 
-# --- five readers, each as somebody would write it in an afternoon -----------------
+# --- five readers, and some more, each as somebody would write it in an afternoon ---
 #
 # A reader gives the path that its application's own rules are matched with, None
 # where it would refuse the request. None of them shares code with the data plane.
@@ -66,8 +66,54 @@ def literal(path: bytes) -> bytes | None:
     return re.sub(b"%..", lambda escape: escape[0].upper(), path)
 
 
+def removed(path: bytes) -> bytes | None:
+    """remove_dot_segments of RFC 3986, `%2e` being a dot as browsers have it."""
+    out: list[bytes] = []
+    segments = path.split(b"/")[1:]
+    for segment in segments:
+        plain = re.sub(b"(?i)%2e", b".", segment)
+        if plain == b"..":
+            if not out:
+                return None
+            out.pop()
+        elif plain != b".":
+            out.append(segment)
+    if re.sub(b"(?i)%2e", b".", segments[-1]) in (b".", b".."):
+        out.append(b"")
+    return b"/" + b"/".join(out)
+
+
+def browser(path: bytes) -> bytes | None:
+    """Take `\\` for `/` and resolve, then decode what is left."""
+    settled = removed(path.replace(b"\\", b"/"))
+    return settled and unquote_to_bytes(settled)
+
+
+def merger(path: bytes) -> bytes | None:
+    """Decode, merge slashes, resolve: nginx, but for `%2e` that was `%252e`."""
+    return removed(re.sub(b"/+", b"/", unquote_to_bytes(path)))
+
+
+def chain(path: bytes) -> bytes | None:
+    """Two of those, the first of which sends on what it decoded."""
+    once = merger(path)
+    return once and merger(once)
+
+
+def late_cutter(path: bytes) -> bytes | None:
+    """Decode, and cut `;parameters` only then."""
+    cut = b"/".join(s.split(b";")[0] for s in unquote_to_bytes(path).split(b"/"))
+    return removed(cut)
+
+
+def early_cutter(path: bytes) -> bytes | None:
+    """Cut `;parameters`, decode, and leave it at that."""
+    return unquote_to_bytes(b"/".join(s.split(b";")[0] for s in path.split(b"/")))
+
+
 DECODING = (http_server, wsgi, tomcat, windows)
-READERS: tuple[Callable[[bytes], bytes | None], ...] = (*DECODING, literal)
+MORE = (browser, merger, chain, late_cutter, early_cutter)
+READERS: tuple[Callable[[bytes], bytes | None], ...] = (*DECODING, *MORE, literal)
 
 
 def route_of(rows: list[tuple[bool, bytes]], path: bytes) -> int:
