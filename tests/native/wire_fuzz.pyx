@@ -7,7 +7,7 @@ them is a crash even without a sanitizer.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 from posix.mman cimport (
     MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE, mmap,
@@ -15,7 +15,8 @@ from posix.mman cimport (
 )
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from fastgate.dataplane cimport canonical, faults, wire
+from fastgate.dataplane cimport canonical, faults, readings, wire
+from fastgate.dataplane.router cimport Router, RouteQuery, route
 
 PROPERTIES = {
     1: "consumed lies within the bytes that were given",
@@ -33,6 +34,7 @@ PROPERTIES = {
     13: "a cut body has the bytes and the end of the whole one",
     14: "a response's fault is the upstream's",
     15: "a fault is one of those documented",
+    16: "the readings of a path are judged by two different routes, or refused",
 }
 
 cdef enum:
@@ -135,6 +137,35 @@ cdef bint is_clean(const char *at, size_t n) noexcept nogil:
     return True
 
 
+# The paths that the mutator makes are bent in one of these often enough.
+cdef Router SITE = Router(
+    [(None, "prefix", path, i) for i, path in enumerate(("/", "/a", "/b", "/a/b"))]
+)
+
+
+cdef bint is_judged(const wire.Head *h) noexcept nogil:
+    """Whether the readings of an odd path come to a documented end."""
+    cdef RouteQuery query
+    cdef int32_t other
+    cdef int chosen
+    cdef int fault
+    query.host = h.host
+    query.host_len = 0
+    query.path = h.path
+    query.path_len = h.path_len
+    chosen = route(SITE.table, &query)
+    fault = readings.judge_path(
+        SITE.table, &query, chosen, h.odd, h.raw_path, h.raw_path_len,
+        readings.PATHS_ROUTES, &other,
+    )
+    if fault == faults.FAULT_AMBIGUOUS_PATH:
+        return other != chosen
+    return fault in (
+        <int>faults.FAULT_NONE, <int>faults.FAULT_BAD_TARGET,
+        <int>faults.FAULT_TARGET_TOO_LONG,
+    )
+
+
 cdef int judge_head(const Script *s, const char *buf, size_t size) noexcept nogil:
     """The properties that any complete Head has."""
     cdef wire.Head *h = head
@@ -187,6 +218,8 @@ cdef int judge_head(const Script *s, const char *buf, size_t size) noexcept nogi
             return 8
     elif h.path[0] != c"/" and (h.path_len != 1 or h.path[0] != c"*"):
         return 8
+    if h.odd != 0 and not is_judged(h):
+        return 16
     if h.host_len > 0:
         i = canonical.canonical_host(h.authority, h.authority_len, out, &host)
         if (
