@@ -26,6 +26,8 @@ _RESERVED = frozenset(b"!$&'()*+,;=:@/")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 # Overlong UTF-8, which some decode to a character that has a shorter form.
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
+# A dot segment for those who take more than the slash for the end of a segment.
+_HIDDEN_DOTS = re.compile(r"(?:/|;|%2F|%5C|%3B)\.{1,2}(?:/|;|%2F|%5C|%3B|$)")
 # Read in several ways, so that one of them always takes another route.
 _ODD = re.compile(r";|%(?:2F|3B|5C|25[0-9A-Fa-f]{2})")
 _RESERVED_ESCAPE = re.compile(r"%(?:2[146789ABC]|3[AD]|40)")
@@ -98,15 +100,21 @@ def check_path(text: str) -> str:
     path = _spell(text)
     if len(path) > _LONGEST_PATH_BYTES:
         raise fault(f"{show(text)} is longer than {_LONGEST_PATH_BYTES} bytes")
-    raw = unquote_to_bytes(path)
-    if b"\0" in raw or _OVERLONG.search(raw):
-        raise fault(f"{show(text)} could never match: such a request is refused")
     if "//" in path or any(part in (".", "..") for part in path.split("/")):
         raise fault(
             f"{show(text)} could never match: '//' is read as '/', and '.' and '..'"
             " are resolved before",
             _resolve(path),
         )
+    # What some decode twice is refused by whatever comes to light then, too.
+    again = _spell(re.sub("%25(?=[0-9A-Fa-f]{2})", "%", path))
+    for seen in (path, again):
+        raw = unquote_to_bytes(seen)
+        if b"\0" in raw or _OVERLONG.search(raw) or _HIDDEN_DOTS.search(seen):
+            raise fault(
+                f"{show(text)} could never match: NUL, overlong UTF-8 and hidden dot"
+                " segments are refused"
+            )
     return path
 
 

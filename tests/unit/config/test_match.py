@@ -105,7 +105,11 @@ def test_a_path_that_no_request_has_is_refused_with_the_form_to_write(
 
 
 @pytest.mark.parametrize(
-    "path", ["/a b", "/a\tb", "/a?b", "/a#b", "/..", "/%00", "/%c0%ae", "/\x7f", ""]
+    "path",
+    [
+        *("/a b", "/a\tb", "/a?b", "/a#b", "/..", "/%00", "/%c0%ae", "/\x7f", ""),
+        *("/%2f..", "/a/..;x", "/%252e%252e", "/%2500", "/%25c0%25ae", "/..%255c"),
+    ],
 )
 def test_what_is_no_path_is_refused(path: str) -> None:
     with pytest.raises(ValidationError):
@@ -148,6 +152,7 @@ PIECES = (
 )
 @example("%2541")
 @example("%25/41")
+@example("%2f%2e%2e")
 def test_a_route_can_be_matched_by_the_path_that_it_says(text: str) -> None:
     try:
         path = check_path("/" + text)
