@@ -109,7 +109,11 @@ def parse_address(raw: object, *, listening: bool) -> Address:
     Raises BadValueError.
     """
     if not isinstance(raw, str):
-        raise BadValueError(f"{show(raw)} is not an address: write host:port")
+        is_port = listening and isinstance(raw, int) and 0 <= raw <= 65535
+        raise BadValueError(
+            f"{show(raw)} is not an address: write host:port",
+            f":{raw}" if is_port else None,
+        )
     text = raw.strip()
     if text.startswith("unix:"):
         return _parse_unix(text)
@@ -120,7 +124,16 @@ def parse_address(raw: object, *, listening: bool) -> Address:
         raise BadValueError(f"{show(text)} is a path", f"unix:{text}")
     host, colon, port = text.rpartition(":")
     if not colon or port.endswith("]"):
-        raise BadValueError(f"{show(text)} has no port: write host:port")
+        is_port = text.isascii() and text.isdigit()
+        raise BadValueError(
+            f"{show(text)} has no port: write host:port",
+            (f":{text}" if listening else None) if is_port else f"{text}:80",
+        )
+    if host == "*" and listening:
+        raise BadValueError(
+            f"{show(text)}: every IPv4 address is written 0.0.0.0, every IPv6 [::]",
+            f"0.0.0.0:{port}",
+        )
     number = _parse_port(text, port, 0 if listening else 1)
     if not host:
         if not listening:

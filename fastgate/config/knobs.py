@@ -39,7 +39,7 @@ Value = int | bool | str | tuple[str, ...] | None
 # 32-bit fields of the data plane.
 _NO_BOUND = 1 << 30
 # A file of such a name was never meant: `access_log = "on"`.
-_NO_PATHS = frozenset({"on", "true", "yes", "no", "false", "none", "off"})
+_NO_PATHS = frozenset({"-", "on", "true", "yes", "no", "false", "none", "off"})
 
 
 class Kind(Enum):

@@ -359,6 +359,10 @@ class Endpoint(_Settings):
     def _take_short_form(cls, raw: Any) -> Any:
         if not isinstance(raw, str):
             return raw
+        if " " in raw.strip() and ";" not in raw:
+            # As nginx writes it.
+            meant = ";".join(raw.split())
+            raise fault(f"{show(raw)} is not an address: write host:port", meant)
         address, *parameters = raw.split(";")
         fields: dict[str, Any] = {"address": address}
         for parameter in parameters:

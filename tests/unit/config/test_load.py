@@ -42,7 +42,7 @@ FAULTY: tuple[tuple[str, str, str | None], ...] = (
     ),
     ('max_target = "70k"', "max_target: '70k' is outside 64..60k", None),
     ("[listeners.web]", "", None),
-    ('address = "127.0.0.1"', "address: '127.0.0.1' has no port", None),
+    ('address = "127.0.0.1"', "address: '127.0.0.1' has no port", "127.0.0.1:80"),
     ("[upstreams.users]", "", None),
     (
         'balance = "least-conn"',
@@ -210,6 +210,34 @@ def test_twenty_faults_give_twenty_lines_in_the_order_of_the_file(
         (
             GOOD + "[gateway]\nnofile = 100\nmax_conns = 200\n",
             "10:1: max_conns: 200 connections per worker need more open files than",
+        ),
+        (
+            GOOD + "[listeners.b]\naddress = '*:80'\n",
+            "9:1: address: '*:80': every IPv4 address is written 0.0.0.0, every IPv6"
+            " [::]; did you mean '0.0.0.0:80'?",
+        ),
+        (
+            GOOD + "[listeners.b]\naddress = 8081\n",
+            "9:1: address: 8081 is not an address: write host:port; did you mean"
+            " ':8081'?",
+        ),
+        (
+            GOOD + "[listeners.b]\naddress = '8081'\n",
+            "9:1: address: '8081' has no port: write host:port; did you mean ':8081'?",
+        ),
+        (
+            GOOD + "[upstreams.b]\nendpoints = ['10.0.0.1']\n",
+            "9:14: endpoints[0]: '10.0.0.1' has no port: write host:port; did you mean"
+            " '10.0.0.1:80'?",
+        ),
+        (
+            GOOD + "[upstreams.b]\nendpoints = ['10.0.0.1:80 weight=3']\n",
+            "9:14: endpoints[0]: '10.0.0.1:80 weight=3' is not an address: write"
+            " host:port; did you mean '10.0.0.1:80;weight=3'?",
+        ),
+        (
+            GOOD + "[gateway]\naccess_log = '-'\n",
+            "9:1: access_log: '-' is no file: write 'off', 'stdout', 'stderr' or a",
         ),
         (
             GOOD + "[gateway]\naccess_log = 'on'\n",
