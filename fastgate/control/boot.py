@@ -134,6 +134,8 @@ def prepare(config: "Config", at_exit: ExitStack, signals: SignalQueue) -> Estat
         pid_file = PidFile(gateway.pid_file)
         at_exit.callback(pid_file.release)
     _announce(listeners, log)
+    if gateway.access_log == "off" and os.isatty(log.fd):
+        log.info("requests are not logged: --access-log stdout shows them")
     return Estate(
         config=config,
         log=log,

@@ -1,5 +1,6 @@
 """What the master prepares before its first fork."""
 
+import os
 from contextlib import ExitStack
 
 import pytest
@@ -44,3 +45,16 @@ def test_with_too_few_files_nothing_is_bound(prepare, capfd):
     with pytest.raises(StartError, match="may have 90 open files here, and needs 96"):
         prepare(90, nofile=5000)
     assert "listening" not in capfd.readouterr().err
+
+
+def test_on_a_terminal_it_says_how_to_see_requests(prepare, monkeypatch, capfd):
+    hint = "fastgate: requests are not logged: --access-log stdout shows them\n"
+    prepare(5000)
+    assert hint not in capfd.readouterr().err
+
+    monkeypatch.setattr(os, "isatty", lambda _: True)
+    prepare(5000)
+    assert hint in capfd.readouterr().err
+
+    prepare(5000, access_log="stdout")
+    assert hint not in capfd.readouterr().err
