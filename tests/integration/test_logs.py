@@ -206,7 +206,7 @@ def test_an_answer_that_breaks_off_is_logged_as_such(rig: Rig) -> None:
     origin = rig.origin(once(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"))
     log = Logged(rig, "json", origin)
     client = rig.client(log.gateway)
-    client.send(request())
+    client.send(request(headers={"Connection": "close"}))
     client.read_to_any_end()
     (line,) = log.lines()
 

@@ -67,6 +67,13 @@ SETTINGS: list[dict[str, Any]] = [
     {"keepalive": "10ms", "header_timeout": "15ms", "body_timeout": "15ms"},
     {"keepalive_requests": 3, "send_timeout": "15ms", "buffer_response": "16k"},
     {"max_conns": 5},
+    {
+        "send_timeout": "20ms",
+        "min_send_rate": "100kB/s",
+        "lingering_timeout": "10ms",
+        "keepalive": "40ms",
+    },
+    {"lingering_time": "0s", "send_timeout": "1s"},
 ]
 UPSTREAMS: list[dict[str, Any]] = [
     {},
