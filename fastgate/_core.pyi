@@ -132,8 +132,9 @@ class Engine:
         """Take what the error log has to tell, and the count of what was lost.
 
         Each is (kind, endpoint, listener, reason, errno, rule, offset, request line,
-        how many like it were held back): an IncidentKind of incidents.pxd, indexes
-        into the plan or -1, the fault's word, 0 or None for what is not known.
+        how many like it were held back, route, other route): an IncidentKind of
+        incidents.pxd, indexes into the plan or -1, the fault's word, 0 or None for
+        what is not known. The other route may be a word of readings.pxd.
         """
 
     def close(self) -> None:

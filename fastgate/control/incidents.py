@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from fastgate.control.plan import PlanValues
 
 # In the order of IncidentKind.
-FAILED, EJECTED, BACK, CONNECTIONS_FULL, FILES_FULL = range(5)
+FAILED, EJECTED, BACK, CONNECTIONS_FULL, FILES_FULL, AMBIGUOUS_PATH = range(6)
+# In place of a second route (readings.pxd).
+TOO_MANY_READINGS = -2
 
 
 class Incident(NamedTuple):
@@ -25,6 +27,7 @@ class Incident(NamedTuple):
     rule_at   offset of the byte of the head that broke the rule
     request   the request line
     held      how many like it were held back before it
+    route, other_route  what two readings of a path take: indexes into the plan
     """
 
     kind: int
@@ -36,6 +39,8 @@ class Incident(NamedTuple):
     rule_at: int
     request: bytes
     held: int
+    route: int
+    other_route: int
 
 
 class Teller:
@@ -65,6 +70,8 @@ class Teller:
         kind = incident.kind
         if kind in (CONNECTIONS_FULL, FILES_FULL):
             return f"{self._listener(incident.listener)}: {self._limit(incident)}"
+        if kind == AMBIGUOUS_PATH:
+            return self._ambiguity(incident)
         place = self._places[incident.endpoint]
         if kind == EJECTED:
             return f"{place} is ejected: it failed too often in a row"
@@ -77,6 +84,24 @@ class Teller:
         request = incident.request.decode("latin-1")
         line = f' for "{request}"' if request else ""
         return f"{place} failed, {incident.reason}{why}{line}"
+
+    def _ambiguity(self, incident: Incident) -> str:
+        """Say which routes a refused path could have taken."""
+        one, other = incident.route, incident.other_route
+        request = incident.request.decode("latin-1")
+        if other == TOO_MANY_READINGS:
+            how = "there are too many ways to read it"
+        elif other == one:
+            how = "it can be read in several ways"
+        else:
+            how = f"one way to read it takes {self._route(one)}"
+            how += f", another {self._route(other)}"
+        return f'refused, {incident.reason}: {how}, for "{request}"'
+
+    def _route(self, index: int) -> str:
+        if index < 0:
+            return "no route"
+        return f"route {self._values.routes[index]['name']}"
 
     def _limit(self, incident: Incident) -> str:
         """Say why not everyone who comes can be served."""

@@ -331,6 +331,7 @@ cdef class Engine:
                 fault_info(noted.what.fault).reason.decode(), noted.what.os_error,
                 None if noted.what.rule is NULL else noted.what.rule.decode(),
                 noted.what.rule_at, noted.line[:noted.what.line_len], noted.held,
+                noted.what.route, noted.what.other_route,
             ))
         lost = w.incidents.lost
         w.incidents.lost = 0

@@ -1,8 +1,8 @@
 """What a worker tells the error log of traffic: noted here, written by Python.
 
-Runs in: worker. Of each (kind, endpoint, listener, fault) the first few are noted at
-once, then one each RATE_MS with the number of those that were held back. What nobody
-has room for is counted. Nothing here is on the way of a request that goes well.
+Runs in: worker. Of each (kind, endpoint, listener, route, fault) the first few are
+noted at once, then one each RATE_MS with the number of those that were held back. What
+nobody has room for is counted. Nothing here is on the way of a request that goes well.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
@@ -20,12 +20,15 @@ cdef enum IncidentKind:
     INCIDENT_ENDPOINT_BACK          # endpoint: is asked again
     INCIDENT_CONNECTIONS_FULL       # listener: `max_conns` is reached
     INCIDENT_FILES_FULL             # listener: no descriptor for a client; os_error
+    INCIDENT_AMBIGUOUS_PATH         # route, and other_route of another reading
     INCIDENT_KINDS
 
 cdef struct Incident:
     int32_t kind                # an IncidentKind
     int32_t endpoint            # index into the plan; -1: none
     int32_t listener            # index into the plan; -1: none
+    int32_t route               # index into the plan; -1: none
+    int32_t other_route         # likewise, or a word of readings.pxd
     int32_t fault               # a Fault
     int32_t os_error            # errno; 0: none
     uint32_t rule_at            # offset of the byte that broke the rule
@@ -38,7 +41,7 @@ cdef struct Noted:
     int64_t held                # others like it, held back before it
     char line[LINE_BYTES]
 
-cdef struct Meter:              # of one (kind, endpoint, listener, fault)
+cdef struct Meter:              # of one (kind, endpoint, listener, route, fault)
     Noted last                  # `held`: how many are held back, this one the last
     int64_t full_ms             # when its burst is whole again; 0: unused
 
@@ -56,6 +59,8 @@ cdef inline Incident incident(int kind) noexcept nogil:
     what.kind = kind
     what.endpoint = -1
     what.listener = -1
+    what.route = -1
+    what.other_route = -1
     what.fault = 0
     what.os_error = 0
     what.rule_at = 0

@@ -23,7 +23,7 @@ cdef Incidents *incidents_make() except NULL:
 cdef bint is_alike(const Incident *a, const Incident *b) noexcept nogil:
     return (
         a.kind == b.kind and a.endpoint == b.endpoint
-        and a.listener == b.listener and a.fault == b.fault
+        and a.listener == b.listener and a.route == b.route and a.fault == b.fault
     )
 
 
@@ -39,6 +39,7 @@ cdef Meter *meter_of(
     cdef Meter *fresh = NULL
     cdef int i
     hash ^= <uint32_t>what.listener * 0x85EBCA77U
+    hash ^= <uint32_t>what.route * 0x27D4EB2FU
     hash ^= <uint32_t>(what.kind * 64 + what.fault) * 0xC2B2AE3DU
     for i in range(PROBES):
         meter = &all.meters[((hash >> 16) + <uint32_t>i) % METERS]

@@ -3,7 +3,12 @@
 from libc.string cimport memcpy, strlen
 
 from fastgate.dataplane.accesslog cimport Text
-from fastgate.dataplane.faults cimport FAULT_NO_ROUTE, FAULT_NONE
+from fastgate.dataplane.faults cimport (
+    FAULT_AMBIGUOUS_PATH, FAULT_NO_ROUTE, FAULT_NONE,
+)
+from fastgate.dataplane.incidents cimport (
+    INCIDENT_AMBIGUOUS_PATH, Incident, incident, incident_note,
+)
 from fastgate.dataplane.readings cimport (
     PATHS_REJECT, TOO_MANY_READINGS, judge_path,
 )
@@ -15,6 +20,17 @@ cdef inline int ambiguous_paths(const Worker *w, const Exchange *x) noexcept nog
     if x.route >= 0:
         return w.routes[x.route].ambiguous_paths
     return w.gateway.ambiguous_paths
+
+
+cdef void note_ambiguity(Worker *w, const Exchange *x, const Head *h) noexcept nogil:
+    """Tell the error log, which has the names of both routes in every format."""
+    cdef Incident what = incident(INCIDENT_AMBIGUOUS_PATH)
+    what.fault = FAULT_AMBIGUOUS_PATH
+    what.route = x.route
+    what.other_route = x.other_route
+    what.line = h.line
+    what.line_len = h.line_len
+    incident_note(w.incidents, w.now_ms, &what)
 
 
 cdef int find_route(Worker *w, Exchange *x, const Head *h) noexcept nogil:
@@ -34,6 +50,8 @@ cdef int find_route(Worker *w, Exchange *x, const Head *h) noexcept nogil:
             w.router, &query, x.route, h.odd, h.raw_path, h.raw_path_len,
             ambiguous_paths(w, x), &x.other_route,
         )
+        if fault == FAULT_AMBIGUOUS_PATH:
+            note_ambiguity(w, x, h)
         if fault != FAULT_NONE:
             return fault
     return FAULT_NONE if x.route >= 0 else FAULT_NO_ROUTE

@@ -60,3 +60,28 @@ def test_a_worker_that_leaves_tells_what_it_has_noted(rig: Rig) -> None:
 
     assert gateway.stop() == 0
     gateway.stderr.wait_for(SAID + "failed, upstream-connect")
+
+
+def test_an_ambiguous_path_is_told_with_both_its_routes(rig: Rig) -> None:
+    routes = [
+        {"name": name, "match": {"path_prefix": f"/{name}"}, "upstream": "main"}
+        for name in ("public", "admin")
+    ]
+    gateway = rig.gateway(rig.origin(), routes=routes)
+    said = r"warning: refused, ambiguous-path: "
+    assert gateway.fetch("GET", "/public/..%2fadmin?x").status == 400
+    gateway.stderr.wait_for(
+        said + "one way to read it takes route public, another route admin,"
+        r' for "GET /public/\.\.%2fadmin\?x HTTP/1\.1"$'
+    )
+    assert gateway.fetch("GET", "/admin/..%2fx").status == 400
+    gateway.stderr.wait_for(said + ".* takes route admin, another no route,")
+
+
+def test_a_path_refused_by_setting_is_told_too(rig: Rig) -> None:
+    gateway = rig.gateway(rig.origin(), ambiguous_paths="reject")
+    assert gateway.fetch("GET", "/a;b").status == 400
+
+    gateway.stderr.wait_for(
+        r'refused, ambiguous-path: it can be read in several ways, for "GET /a;b'
+    )

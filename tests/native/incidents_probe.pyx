@@ -22,12 +22,15 @@ cdef class Ring:
     def __dealloc__(self):
         free(self.all)
 
-    def note(self, int64_t now_ms, int endpoint=0, int fault=1, bytes line=b""):
+    def note(
+        self, int64_t now_ms, int endpoint=0, int fault=1, bytes line=b"", int route=-1
+    ):
         cdef incidents.Incident what = incidents.incident(
             incidents.INCIDENT_UPSTREAM_FAILED
         )
         what.endpoint = endpoint
         what.fault = fault
+        what.route = route
         what.line = line
         what.line_len = <uint32_t>len(line)
         incidents.incident_note(self.all, now_ms, &what)

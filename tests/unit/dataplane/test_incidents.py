@@ -38,15 +38,16 @@ def test_one_that_comes_when_its_time_has_come_speaks_for_those_before_it():
     assert ring.take(NOW_MS + RATE_MS) == [(0, 1, b"last", 2)]
 
 
-def test_each_endpoint_and_fault_has_its_own_rate():
+def test_each_endpoint_route_and_fault_has_its_own_rate():
     ring = Ring()
     for _ in range(50):
         ring.note(NOW_MS, endpoint=0, fault=1)
     ring.note(NOW_MS, endpoint=1, fault=1)
     ring.note(NOW_MS, endpoint=0, fault=2)
+    ring.note(NOW_MS, endpoint=0, fault=1, route=3)
 
     found = ring.take(NOW_MS)
-    assert [one[:2] for one in found] == [(0, 1)] * BURST + [(1, 1), (0, 2)]
+    assert [one[:2] for one in found] == [(0, 1)] * BURST + [(1, 1), (0, 2), (0, 1)]
 
 
 def test_a_burst_is_whole_again_after_a_quiet_time():
@@ -90,4 +91,4 @@ def test_a_request_line_is_cut():
 
 
 def test_python_counts_as_many_kinds_as_the_ring():
-    assert incidents.FILES_FULL + 1 == KINDS
+    assert incidents.AMBIGUOUS_PATH + 1 == KINDS
