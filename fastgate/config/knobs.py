@@ -701,18 +701,21 @@ def _table() -> tuple[Knob, ...]:
         Knob(
             key="upstream_pool",
             kind=count,
-            default=256,
+            default=1024,
             group=upstream,
-            help="idle connections kept per endpoint and worker; 0: none are kept",
+            help="idle connections kept per endpoint and worker, enough for as many"
+            " requests at once not to connect anew; 0: none are kept",
             high=65535,
             scopes=_UPSTREAM,
         ),
         Knob(
             key="upstream_idle",
             kind=duration,
-            default="60s",
+            default="55s",
             group=upstream,
-            help="idle time before a kept upstream connection is closed",
+            help="idle time before a kept upstream connection is closed; below the"
+            " 60s after which many services close theirs, and cut short by their"
+            " Keep-Alive: timeout=N",
             low=1,
             high=_DAY_MS,
             scopes=_UPSTREAM,
@@ -722,7 +725,7 @@ def _table() -> tuple[Knob, ...]:
             kind=count,
             default=0,
             group=upstream,
-            help="connections per endpoint and worker; 0: no limit",
+            help="connections per endpoint and worker, idle ones included; 0: no limit",
             scopes=_UPSTREAM,
         ),
         Knob(

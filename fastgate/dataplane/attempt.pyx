@@ -10,9 +10,18 @@ from fastgate.dataplane.atomics cimport (
     fg_bump, fg_load, fg_load32, fg_store, fg_store32,
 )
 from fastgate.dataplane.balance cimport NO_ENDPOINT, Choice, pick
-from fastgate.dataplane.conn cimport MAX_TRIES, Exchange, Worker
+from fastgate.dataplane.conn cimport MAX_TRIES, STEP_TUNNEL, Exchange, Worker
 from fastgate.dataplane.faults cimport (
-    FAULT_CONNECT, FAULT_CONNECT_TIMEOUT, FAULT_UPSTREAM_BAD, FAULT_UPSTREAM_RESET,
+    FAULT_CONNECT,
+    FAULT_CONNECT_TIMEOUT,
+    FAULT_LOCAL_CONNECT,
+    FAULT_UPSTREAM_BAD,
+    FAULT_UPSTREAM_BUSY,
+    FAULT_UPSTREAM_HEAD,
+    FAULT_UPSTREAM_RESET,
+    SIDE_UPSTREAM,
+    FaultInfo,
+    fault_info,
 )
 from fastgate.dataplane.incidents cimport (
     INCIDENT_ENDPOINT_BACK,
@@ -73,7 +82,8 @@ cdef void note_failure(Worker *w, const Exchange *x, int fault) noexcept nogil:
     cdef const char *end
     what.endpoint = x.endpoint
     what.fault = fault
-    if fault == FAULT_UPSTREAM_BAD:
+    what.os_error = x.os_error
+    if fault == FAULT_UPSTREAM_BAD or fault == FAULT_UPSTREAM_HEAD:
         what.rule = w.response.rule
         what.rule_at = w.response.rule_at
     if x.head.end:
@@ -106,8 +116,14 @@ cdef void note_returns(Worker *w) noexcept nogil:
             incident_note(w.incidents, w.now_ms, &what)
 
 
-cdef void release_lease(Worker *w, Exchange *x, bint failed) noexcept nogil:
-    """Settle the lease, and note how the endpoint did."""
+cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
+    """Settle the lease, and hold against the endpoint what it did, if it did.
+
+    In a tunnel the two ends talk past us: how it ends is their affair. Were it the
+    endpoint's, a client could eject endpoints by opening tunnels.
+    """
+    cdef const FaultInfo *info = fault_info(fault)
+    cdef bint failed = info.side == SIDE_UPSTREAM and x.step != STEP_TUNNEL
     cdef EndpointSlot *slot
     cdef const UpstreamPlan *plan
     cdef int endpoint = x.endpoint
@@ -118,7 +134,7 @@ cdef void release_lease(Worker *w, Exchange *x, bint failed) noexcept nogil:
     plan = &w.upstream_plans[x.group]
     settle(w.shared, w.slot, x.endpoint, failed)
     x.endpoint = -1
-    if not failed:
+    if not failed or not info.ejects:
         return
     failures = fg_load32(&slot.consecutive_failures) + 1
     if plan.eject_failures and failures >= plan.eject_failures:
@@ -129,19 +145,37 @@ cdef void release_lease(Worker *w, Exchange *x, bint failed) noexcept nogil:
 
 
 cdef bint may_retry(Worker *w, Exchange *x, int fault) noexcept nogil:
-    """Another endpoint may be asked: the rules of exchange.pyx, and the budget."""
-    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
-    cdef bint unsent = fault == FAULT_CONNECT or fault == FAULT_CONNECT_TIMEOUT
-    if x.response_started or x.client is NULL or x.retries >= plan.retries:
+    """Another endpoint may be asked, by the rules of exchange.pyx.
+
+    The budget, and the count, are charged when there is an endpoint to be asked:
+    see charge_retry().
+    """
+    cdef bint unsent = (
+        fault == FAULT_CONNECT or fault == FAULT_CONNECT_TIMEOUT
+        or fault == FAULT_UPSTREAM_BUSY or fault == FAULT_LOCAL_CONNECT
+    )
+    if (
+        x.response_started or x.client is NULL
+        or x.retries >= w.upstream_plans[x.group].retries
+    ):
         return False
     if not unsent and (
         fault != FAULT_UPSTREAM_RESET or not x.idempotent or x.body_sent
         or x.wants_tunnel
     ):
         return False
-    if not budget_take(&w.budgets[x.group], plan.retry_budget_percent, w.now_ms):
-        return False
     x.fault = fault
+    x.retry_due = 1
+    return True
+
+
+cdef bint charge_retry(Worker *w, Exchange *x) noexcept nogil:
+    """The next try of `x` is about to be made: count it, if the budget allows."""
+    x.retry_due = 0
+    if not budget_take(
+        &w.budgets[x.group], w.upstream_plans[x.group].retry_budget_percent, w.now_ms
+    ):
+        return False
     x.retries += 1
     fg_bump(&w.row.retries, 1)
     return True

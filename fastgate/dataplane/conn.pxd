@@ -72,6 +72,7 @@ cdef struct Conn:
     uint8_t spoke               # bytes left the stage since this was cleared
     uint8_t cut                 # its FIN would look like an end: it ends by RST
     uint8_t body_kind           # of the message being read, a BodyKind
+    int32_t os_error            # errno that made it `broken`; 0: none
     uint32_t fed                # bytes of `input` the parser has seen: a partial head
     int64_t body_left           # BODY_COUNTED: bytes still to be read
     # When the peer was last seen to take a byte of those that wait; 0: none wait.
@@ -126,6 +127,7 @@ cdef struct Upstream:
     uint8_t answered            # a byte of this exchange's answer was read
     uint8_t head_done           # its final response head was read
     uint8_t keep_alive          # as far as the upstream says
+    int64_t keep_ms             # how long it says it keeps it idle; -1: nothing
 
 cdef struct Pool:               # of one endpoint
     Upstream *newest            # idle connections, most recently used first
@@ -181,7 +183,9 @@ cdef struct Exchange:
     uint8_t interims
     uint8_t n_tried
     uint8_t retries
+    uint8_t retry_due           # the next try is a retry, not counted yet
     uint16_t status             # sent to the client; 0: none
+    int32_t os_error            # errno that ended the last attempt; 0: none
     int32_t route               # -1: none
     int32_t other_route         # another reading of the path takes; see readings.pxd
     int32_t group               # index of the upstream; -1: none

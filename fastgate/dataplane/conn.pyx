@@ -24,6 +24,7 @@ from fastgate.dataplane.system cimport (
     CLOCK_MONOTONIC,
     EAGAIN,
     EINTR,
+    ENOMEM,
     EPOLL_CTL_ADD,
     EPOLL_CTL_MOD,
     EPOLLET,
@@ -83,6 +84,7 @@ cdef int conn_open(
     c.body_kind = BODY_NONE
     c.body_left = 0
     c.blocked_ms = 0
+    c.os_error = 0
     c.fed = 0
     return watch(w, c, EPOLL_CTL_ADD, watch_out)
 
@@ -162,6 +164,7 @@ cdef inline ssize_t receive(
         c.readable = 0
         if errno != EAGAIN:
             c.broken = 1
+            c.os_error = errno
         return 0
 
 
@@ -278,7 +281,7 @@ cdef void send_parts(Worker *w, Conn *c, iovec *parts, int n) noexcept nogil:
             if errno == EINTR:
                 continue
             if errno != EAGAIN:
-                fail(w, c)
+                fail(w, c, errno)
                 return
             sent = 0
             break
@@ -293,7 +296,7 @@ cdef void send_parts(Worker *w, Conn *c, iovec *parts, int n) noexcept nogil:
         if not bytes_append(
             &c.output, <char *>parts[i].iov_base + skip, parts[i].iov_len - skip
         ):
-            fail(w, c)
+            fail(w, c, ENOMEM)
             return
         skip = 0
     if bytes_len(&c.output):
@@ -313,12 +316,13 @@ cdef void blocked(Worker *w, Conn *c) noexcept nogil:
             timer_set(&w.wheel, &c.timer, at)
     # If the socket has room again by now, this makes an edge at once.
     if not c.watches_out and watch(w, c, EPOLL_CTL_MOD, True) < 0:
-        fail(w, c)
+        fail(w, c, errno)
 
 
-cdef void fail(Worker *w, Conn *c) noexcept nogil:
+cdef void fail(Worker *w, Conn *c, int os_error) noexcept nogil:
     """Nothing can be sent any more: the owner hears it from the run queue."""
     c.broken = 1
+    c.os_error = os_error
     # An answer may have come before the reset, and be there to be read: an early
     # 413 whose sender closed at once.
     c.readable = 1
@@ -341,7 +345,7 @@ cdef void conn_flush(Worker *w, Conn *c) noexcept nogil:
         elif errno == EAGAIN:
             return
         elif errno != EINTR:
-            fail(w, c)
+            fail(w, c, errno)
             return
     c.blocked_ms = 0
     if c.end_when_flushed and not c.broken:

@@ -48,7 +48,7 @@ from fastgate.dataplane.atomics cimport (
     fg_bump, fg_bump32, fg_load, fg_load32, fg_store, fg_store32,
 )
 from fastgate.dataplane.attempt cimport (
-    choose, may_retry, note_failure, release_lease,
+    charge_retry, choose, may_retry, note_failure, release_lease,
 )
 from fastgate.dataplane.balance cimport NO_ENDPOINT
 from fastgate.dataplane.conn cimport (
@@ -84,19 +84,16 @@ from fastgate.dataplane.downstream cimport (
 from fastgate.dataplane.faults cimport (
     FAULT_AMBIGUOUS_PATH,
     FAULT_BODY_TOO_LARGE,
-    FAULT_CONNECT,
     FAULT_HEAD_TOO_LARGE,
     FAULT_INTERNAL,
     FAULT_NONE,
     FAULT_NO_ENDPOINT,
-    FAULT_OVERLOAD,
     FAULT_QUEUE_FULL,
     FAULT_QUEUE_TIMEOUT,
     FAULT_SEND_TIMEOUT,
     FAULT_SEND_TOO_SLOW,
     FAULT_UPSTREAM_BAD,
     FAULT_UPSTREAM_RESET,
-    FAULT_UPSTREAM_STALLED,
     SIDE_CLIENT,
     SIDE_UPSTREAM,
     FaultInfo,
@@ -115,7 +112,6 @@ from fastgate.dataplane.rewrite cimport (
 )
 from fastgate.dataplane.routing cimport REFUSAL_BYTES, find_route, put_refusal
 from fastgate.dataplane.slots cimport EndpointSlot, lease
-from fastgate.dataplane.system cimport EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from fastgate.dataplane.upstream cimport (
     upstream_bind, upstream_close, upstream_open, upstream_release, upstream_side,
 )
@@ -158,7 +154,9 @@ cdef Exchange *start(Worker *w, Downstream *d) noexcept nogil:
     x.interims = 0
     x.n_tried = 0
     x.retries = 0
+    x.retry_due = 0
     x.status = 0
+    x.os_error = 0
     x.route = -1
     x.other_route = -1
     x.group = -1
@@ -301,7 +299,8 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
     """
     cdef bint full = False
     cdef bint late = endpoint != NO_ENDPOINT or x.n_tried or x.replayed
-    cdef Upstream *u
+    cdef Upstream *u = NULL
+    cdef int fault
     while True:
         x.step = STEP_PICK
         if endpoint == NO_ENDPOINT:
@@ -312,13 +311,16 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
             else:
                 abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
             return
+        if x.retry_due and not charge_retry(w, x):
+            abandon(w, x, x.fault)
+            return
         lease(w.shared, w.slot, endpoint)
         x.endpoint = endpoint
         x.last_endpoint = endpoint
         x.tried[x.n_tried] = endpoint
         x.n_tried += 1
-        u = upstream_open(w, endpoint, x.replayed, not x.idempotent)
-        if u is not NULL:
+        fault = upstream_open(w, x, endpoint, &u)
+        if fault == FAULT_NONE:
             upstream_bind(w, u, x)
             if u.life == LIFE_BUSY:
                 forward(w, x)
@@ -328,15 +330,11 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
             else:
                 x.step = STEP_CONNECT
             return
-        if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
-            # Ours, not the endpoint's: another one would fare no better.
-            abandon(w, x, FAULT_OVERLOAD)
-            return
-        note_failure(w, x, FAULT_CONNECT)
-        release_lease(w, x, True)
+        note_failure(w, x, fault)
+        release_lease(w, x, fault)
         endpoint = NO_ENDPOINT
-        if not may_retry(w, x, FAULT_CONNECT):
-            abandon(w, x, FAULT_CONNECT)
+        if not may_retry(w, x, fault):
+            abandon(w, x, fault)
             return
 
 
@@ -411,6 +409,7 @@ cdef void forward(Worker *w, Exchange *x) noexcept nogil:
     cdef Bytes held
     x.step = STEP_FORWARD
     x.fault = FAULT_NONE    # of an earlier try
+    x.os_error = 0
     x.forwarded_us = w.now_us
     x.upstream_ops.head(w, x, NULL)
     if bytes_len(&x.body):
@@ -498,6 +497,9 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
                 conn_push(w)
         return
 
+    if h.status == 101 and not (x.wants_tunnel and h.upgrade):
+        upstream_fault(w, x, FAULT_UPSTREAM_BAD)
+        return
     slot = &w.shared.endpoints[x.endpoint]
     x.head_us = w.now_us - x.forwarded_us
     old = fg_load(&slot.latency_us)
@@ -507,9 +509,6 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
         fg_store32(&slot.consecutive_failures, 0)
 
     if h.status == 101:
-        if not x.wants_tunnel or not h.upgrade:
-            upstream_fault(w, x, FAULT_UPSTREAM_BAD)
-            return
         framing.tunnel = 1
     elif x.is_head or h.status == 204 or h.status == 304:
         x.response_kind = BODY_NONE
@@ -576,7 +575,7 @@ cdef void response_end(Worker *w, Exchange *x) noexcept nogil:
         end_tunnel(w, x)
         return
     upstream_release(w, x)
-    release_lease(w, x, False)
+    release_lease(w, x, FAULT_NONE)
     x.step = STEP_DRAIN
     x.client_ops.end(w, x)
     if bytes_len(&x.client.conn.output) == 0 and not x.client.conn.broken:
@@ -608,7 +607,7 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
     ):
         conn_push(w)
         upstream_close(w, x.upstream, False)
-        release_lease(w, x, False)
+        release_lease(w, x, FAULT_NONE)
         finish(w, x)
         wake_queue(w, group)
 
@@ -630,16 +629,12 @@ cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
     x.upstream_ops.reset(w, x)
     if stale:
         # The endpoint is as good as before; only the connection was old.
-        release_lease(w, x, False)
+        release_lease(w, x, FAULT_NONE)
         x.replayed = 1
         x.n_tried -= 1
         dispatch(w, x, NO_ENDPOINT)
         return
-    # A tunnel that falls silent is its users' affair. Were it the endpoint's
-    # failure, a client could eject endpoints by opening tunnels and waiting.
-    release_lease(
-        w, x, x.step != STEP_TUNNEL or fault != FAULT_UPSTREAM_STALLED
-    )
+    release_lease(w, x, fault)
     if may_retry(w, x, fault):
         dispatch(w, x, NO_ENDPOINT)
         # Its first endpoint has a connection less.
@@ -664,7 +659,7 @@ cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
         x.upstream_ops.cut(w, x)
     else:
         x.upstream_ops.reset(w, x)
-    release_lease(w, x, info.side == SIDE_UPSTREAM)
+    release_lease(w, x, fault)
     if x.response_started:
         take_back(w, x)
     if x.client is not NULL:
@@ -741,7 +736,7 @@ cdef void finish(Worker *w, Exchange *x) noexcept nogil:
     """Every exchange ends here, exactly once."""
     cdef Downstream *d = x.client
     x.step = STEP_DONE
-    release_lease(w, x, False)
+    release_lease(w, x, FAULT_NONE)
     record_end(w, x)
     timer_cancel(&w.wheel, &x.timer)
     bytes_drop(&x.stash.bytes)

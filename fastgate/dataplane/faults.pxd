@@ -1,8 +1,9 @@
 """Faults are values: how a request can end other than well.
 
 Runs in: worker. The data plane returns a Fault, it never raises; one table in
-faults.pyx gives each its status, the word that the access log shows, and whose
-doing it was. Retrying is decided in one place, exchange.pyx.
+faults.pyx gives each its status, the word that the access log shows, whose doing
+it was, and whether it is held against the endpoint. Retrying is decided in one
+place, exchange.pyx.
 """
 
 cdef enum Fault:
@@ -41,11 +42,14 @@ cdef enum Fault:
     FAULT_OVERLOAD          # the worker is at its connection limit
     FAULT_DEADLINE
     FAULT_DRAINED           # shut down before the exchange could finish
-    FAULT_INTERNAL          # out of memory
+    FAULT_LOCAL_CONNECT     # our kernel gives no port, or forbids: nothing was sent
+    FAULT_INTERNAL          # out of memory, or our own head has no room
     # The upstream's.
     FAULT_CONNECT           # refused or unreachable: nothing was sent
     FAULT_CONNECT_TIMEOUT   # as above
+    FAULT_UPSTREAM_BUSY     # its queue of connections is full: nothing was sent
     FAULT_UPSTREAM_RESET    # closed or reset before its answer was whole
+    FAULT_UPSTREAM_HEAD     # a head larger than our limits
     FAULT_UPSTREAM_BAD      # an answer that may not be forwarded
     FAULT_UPSTREAM_TIMEOUT  # no answer in time
     FAULT_UPSTREAM_STALLED  # an answer that stopped half way
@@ -60,6 +64,7 @@ cdef enum Side:
 cdef struct FaultInfo:
     int status          # HTTP status; 0: no answer can be given any more
     Side side
+    bint ejects         # held against the endpoint: in a row, it is skipped
     const char *reason  # the access log's word, NUL-terminated
     const char *text    # the body's one line, NUL-terminated, no newline
 

@@ -12,6 +12,7 @@ cdef void row(
 ) noexcept:
     TABLE[<int>fault].status = status
     TABLE[<int>fault].side = side
+    TABLE[<int>fault].ejects = False
     TABLE[<int>fault].reason = reason
     TABLE[<int>fault].text = text
 
@@ -70,6 +71,10 @@ row(
 row(FAULT_OVERLOAD, 503, SIDE_GATEWAY, "overload", "too many connections")
 row(FAULT_DEADLINE, 504, SIDE_GATEWAY, "deadline", "the deadline passed")
 row(FAULT_DRAINED, 503, SIDE_GATEWAY, "drained", "shutting down")
+row(
+    FAULT_LOCAL_CONNECT, 503, SIDE_GATEWAY,
+    "local-connect", "no connection can be opened from here",
+)
 row(FAULT_INTERNAL, 500, SIDE_GATEWAY, "internal", "internal error")
 row(
     FAULT_CONNECT, 503, SIDE_UPSTREAM,
@@ -80,8 +85,16 @@ row(
     "upstream-connect-timeout", "upstream could not be reached in time",
 )
 row(
+    FAULT_UPSTREAM_BUSY, 503, SIDE_UPSTREAM,
+    "upstream-busy", "upstream takes no more connections",
+)
+row(
     FAULT_UPSTREAM_RESET, 502, SIDE_UPSTREAM,
     "upstream-reset", "upstream closed the connection",
+)
+row(
+    FAULT_UPSTREAM_HEAD, 502, SIDE_UPSTREAM,
+    "upstream-header-too-large", "upstream sent too large a header",
 )
 row(
     FAULT_UPSTREAM_BAD, 502, SIDE_UPSTREAM,
@@ -99,6 +112,21 @@ row(
     FAULT_UPSTREAM_CUT, 502, SIDE_UPSTREAM,
     "upstream-cut", "upstream ended its answer early",
 )
+
+
+cdef void hold_against(Fault fault) noexcept:
+    TABLE[<int>fault].ejects = True
+
+
+# What an endpoint did by itself before it answered. Whoever may ask for a page of
+# a certain size, or for a stream that pauses, could else eject endpoints: so not a
+# head past our limits, and nothing behind a head. Nor a full queue: those who stand
+# in it show by the time they wait whether the endpoint is dead or has much to do.
+hold_against(FAULT_CONNECT)
+hold_against(FAULT_CONNECT_TIMEOUT)
+hold_against(FAULT_UPSTREAM_RESET)
+hold_against(FAULT_UPSTREAM_BAD)
+hold_against(FAULT_UPSTREAM_TIMEOUT)
 
 
 cdef const FaultInfo *fault_info(int fault) noexcept nogil:

@@ -4,42 +4,48 @@ The most recently used one is the least likely to be closed by the other end, an
 the rest can grow old enough to be given up.
 """
 
-from fastgate.dataplane.conn cimport (
-    LIFE_BUSY, LIFE_IDLE, Pool, Upstream, Worker, conn_queue,
-)
+from libc.stdint cimport int64_t
+
+from fastgate.dataplane.conn cimport LIFE_BUSY, LIFE_IDLE, Pool, Upstream, Worker
 from fastgate.dataplane.memory cimport timer_set
-from fastgate.dataplane.system cimport EAGAIN, MSG_DONTWAIT, MSG_PEEK, errno, recv
 
 
-cdef Upstream *pool_take(Worker *w, int endpoint, bint check) noexcept nogil:
-    """An idle connection to `endpoint`, or NULL.
-
-    check  ask the kernel whether it still stands: worth a system call for a
-           request that could not be sent again if it does not
-    """
-    cdef Upstream *u
-    cdef char peeked
-    while True:
-        u = w.pools[endpoint].newest
-        if u is NULL:
-            return NULL
+cdef Upstream *pool_take(Worker *w, int endpoint) noexcept nogil:
+    """The newest idle connection to `endpoint`, or NULL."""
+    cdef Upstream *u = w.pools[endpoint].newest
+    if u is not NULL:
         pool_remove(w, u)
-        if check and (
-            recv(u.conn.fd, &peeked, 1, MSG_PEEK | MSG_DONTWAIT) >= 0
-            or errno != EAGAIN
-        ):
-            # Its FIN or an unasked answer has come. Its owner finds it without an
-            # exchange, and closes it.
-            u.life = LIFE_BUSY
-            conn_queue(w, &u.conn)
-            continue
         u.life = LIFE_BUSY
-        return u
+    return u
+
+
+cdef Upstream *pool_oldest(Worker *w) noexcept nogil:
+    """Of all idle connections, to whatever endpoint, one that would go soonest.
+
+    It stays in its pool; NULL: none is idle. A walk over the endpoints, made when
+    descriptors have run out, so that the plain path keeps no list for it.
+    """
+    cdef Upstream *oldest = NULL
+    cdef Upstream *u
+    cdef int endpoint
+    for endpoint in range(w.n_endpoints):
+        u = w.pools[endpoint].oldest
+        if u is not NULL and (
+            oldest is NULL
+            or u.conn.timer.deadline_ms < oldest.conn.timer.deadline_ms
+        ):
+            oldest = u
+    return oldest
 
 
 cdef void pool_put(Worker *w, Upstream *u) noexcept nogil:
-    """Keep `u`, which is between exchanges, for its pool_idle time."""
+    """Keep `u`, which is between exchanges: pool_idle, or less if its peer says so."""
     cdef Pool *pool = &w.pools[u.endpoint]
+    cdef int64_t keep_ms = w.upstream_plans[
+        w.endpoint_plans[u.endpoint].upstream
+    ].pool_idle_ms
+    if 0 <= u.keep_ms < keep_ms:
+        keep_ms = u.keep_ms
     u.life = LIFE_IDLE
     u.reused = 1
     u.pool_prev = NULL
@@ -50,11 +56,7 @@ cdef void pool_put(Worker *w, Upstream *u) noexcept nogil:
         pool.oldest = u
     pool.newest = u
     pool.idle += 1
-    timer_set(
-        &w.wheel,
-        &u.conn.timer,
-        w.now_ms + w.upstream_plans[w.endpoint_plans[u.endpoint].upstream].pool_idle_ms,
-    )
+    timer_set(&w.wheel, &u.conn.timer, w.now_ms + keep_ms)
 
 
 cdef void pool_remove(Worker *w, Upstream *u) noexcept nogil:

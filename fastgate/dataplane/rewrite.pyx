@@ -493,8 +493,8 @@ cdef ssize_t write_response(
     out     room bytes; what it holds after a fault is undefined
     h       of the upstream
     returns bytes written, -FAULT_UPSTREAM_BAD if a byte may not stand where it
-            stands, the status is no three digits, or `room` is too small, or
-            -FAULT_INTERNAL if there are more rules than MAX_RULES
+            stands or the status is no three digits, or -FAULT_INTERNAL if
+            `room` is too small or there are more rules than MAX_RULES
 
     Bodiless: RFC 9110 section 8.6 keeps Content-Length for HEAD and 304, where it
     tells of another answer, and forbids it in 1xx and 204.
@@ -505,7 +505,7 @@ cdef ssize_t write_response(
     cdef uint32_t skip = <uint32_t>FRAMING
     cdef uint32_t look = 0
     cdef int64_t length = framing.content_length
-    begin(&o, out, room, FAULT_UPSTREAM_BAD, FAULT_UPSTREAM_BAD)
+    begin(&o, out, room, FAULT_UPSTREAM_BAD, FAULT_INTERNAL)
     if not 100 <= h.status <= 999:
         return -FAULT_UPSTREAM_BAD
     if rules.n:

@@ -8,10 +8,16 @@ cdef extern from "<errno.h>" nogil:
         EAGAIN
         EINTR
         EINPROGRESS
+        EACCES
+        EADDRINUSE
+        EADDRNOTAVAIL
+        EAFNOSUPPORT
         EMFILE
         ENFILE
         ENOBUFS
         ENOMEM
+        ENOSPC
+        EPERM
         ECONNABORTED
 
 cdef extern from "<unistd.h>" nogil:

@@ -8,9 +8,10 @@ from libc.stdint cimport uint32_t
 from fastgate.dataplane.conn cimport Exchange, SideOps, Upstream, Worker
 
 cdef const SideOps *upstream_side() noexcept nogil
-cdef Upstream *upstream_open(
-    Worker *w, int endpoint, bint fresh, bint check
+cdef int upstream_open(
+    Worker *w, Exchange *x, int endpoint, Upstream **opened
 ) noexcept nogil
+cdef int opening_fault(int error, bint is_unix) noexcept nogil
 cdef void upstream_bind(Worker *w, Upstream *u, Exchange *x) noexcept nogil
 cdef void upstream_release(Worker *w, Exchange *x) noexcept nogil
 cdef void upstream_close(Worker *w, Upstream *u, bint reset) noexcept nogil

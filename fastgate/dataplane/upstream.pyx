@@ -45,9 +45,12 @@ from fastgate.dataplane.conn cimport (
 from fastgate.dataplane.faults cimport (
     FAULT_CONNECT,
     FAULT_CONNECT_TIMEOUT,
+    FAULT_INTERNAL,
+    FAULT_LOCAL_CONNECT,
     FAULT_NONE,
+    FAULT_OVERLOAD,
     FAULT_PARTIAL,
-    FAULT_UPSTREAM_BAD,
+    FAULT_UPSTREAM_BUSY,
     FAULT_UPSTREAM_CUT,
     FAULT_UPSTREAM_RESET,
     FAULT_UPSTREAM_STALLED,
@@ -65,11 +68,22 @@ from fastgate.dataplane.memory cimport (
     timer_set,
 )
 from fastgate.dataplane.plan cimport EndpointPlan, UpstreamPlan
-from fastgate.dataplane.pool cimport pool_put, pool_remove, pool_take
+from fastgate.dataplane.pool cimport pool_oldest, pool_put, pool_remove, pool_take
 from fastgate.dataplane.rewrite cimport Framing
 from fastgate.dataplane.system cimport (
     AF_UNIX,
+    EACCES,
+    EADDRINUSE,
+    EADDRNOTAVAIL,
+    EAFNOSUPPORT,
+    EAGAIN,
     EINPROGRESS,
+    EMFILE,
+    ENFILE,
+    ENOBUFS,
+    ENOMEM,
+    ENOSPC,
+    EPERM,
     EPOLLERR,
     EPOLLHUP,
     EPOLLIN,
@@ -77,6 +91,8 @@ from fastgate.dataplane.system cimport (
     EPOLLPRI,
     EPOLLRDHUP,
     IPPROTO_TCP,
+    MSG_DONTWAIT,
+    MSG_PEEK,
     SO_ERROR,
     SO_KEEPALIVE,
     SOCK_CLOEXEC,
@@ -88,76 +104,148 @@ from fastgate.dataplane.system cimport (
     connect,
     errno,
     getsockopt,
+    recv,
     setsockopt,
     sockaddr,
     socket,
     socklen_t,
 )
-from fastgate.dataplane.wire cimport parse_head, parser_init, read_chunked
+from fastgate.dataplane.wire cimport (
+    H_KEEP_ALIVE, Field, parse_head, parser_init, read_chunked, same_name,
+)
 
 cdef enum:
+    LONGEST_KEEP_S = 100000     # more than a day: the setting is less
     HEAD_READ_BYTES = 4096      # how much to read at a time behind a partial head
 
 
 # --- opening and closing ---------------------------------------------------
 
-cdef Upstream *upstream_open(
-    Worker *w, int endpoint, bint fresh, bint check
+cdef int upstream_open(
+    Worker *w, Exchange *x, int endpoint, Upstream **opened
 ) noexcept nogil:
-    """A connection to `endpoint`: LIFE_BUSY when it can be used at once.
+    """A connection to `endpoint` for `x`: LIFE_BUSY when it can be used at once.
 
-    fresh  not one from the pool
-    check  make sure that one from the pool still stands
-    returns NULL when the endpoint refuses at once, or nothing can be opened
+    opened   set when FAULT_NONE is returned
+    returns  a Fault that says whose it is; x.os_error is then the errno, 0 if no
+             system call was made
+
+    A request that could not be sent again if a pooled connection is found dead is
+    worth a system call that asks the kernel first.
     """
+    cdef bint check = not (
+        x.idempotent and x.request_kind == BODY_NONE and not x.wants_tunnel
+    )
     cdef Upstream *u
-    if not fresh:
-        u = pool_take(w, endpoint, check)
-        if u is not NULL:
-            return u
-    return dial(w, endpoint)
+    while not x.replayed:
+        u = pool_take(w, endpoint)
+        if u is NULL:
+            break
+        if not check or stands(u):
+            opened[0] = u
+            return FAULT_NONE
+        upstream_close(w, u, False)
+    return dial(w, x, endpoint, opened)
 
 
-cdef Upstream *dial(Worker *w, int endpoint) noexcept nogil:
+cdef bint stands(const Upstream *u) noexcept nogil:
+    """Neither its FIN nor an answer that nobody asked for has come."""
+    cdef char peeked
+    return (
+        recv(u.conn.fd, &peeked, 1, MSG_PEEK | MSG_DONTWAIT) < 0 and errno == EAGAIN
+    )
+
+
+cdef int dial(
+    Worker *w, Exchange *x, int endpoint, Upstream **opened
+) noexcept nogil:
     cdef const EndpointPlan *plan = &w.endpoint_plans[endpoint]
     cdef int one = 1
     cdef int fd
     cdef int family = plan.socket_address.ss_family
     cdef bint pending = False
     cdef Upstream *u
+    x.os_error = 0
     if plan.socket_address_len == 0:
-        return NULL
-    fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        # Its name stands for no address: nothing to be found there.
+        return FAULT_CONNECT
+    fd = open_socket(w, family)
     if fd < 0:
-        return NULL
+        return refusal(x, errno, family)
     if family != AF_UNIX:
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
     if connect(fd, <const sockaddr *>&plan.socket_address, plan.socket_address_len) < 0:
         if errno != EINPROGRESS:
+            x.os_error = errno
             close(fd)
-            return NULL
+            return refusal(x, x.os_error, family)
         pending = True
     u = <Upstream *>slab_take(&w.upstreams)
     if u is NULL:
         close(fd)
-        return NULL
+        return refusal(x, ENOMEM, family)
     if conn_open(w, &u.conn, fd, KIND_UPSTREAM, True) < 0:
+        x.os_error = errno
         close(fd)
         u.conn.fd = -1
         slab_give(&w.upstreams, u)
-        return NULL
+        return refusal(x, x.os_error, family)
     u.exchange = NULL
     u.pool_next = NULL
     u.pool_prev = NULL
     u.endpoint = endpoint
     u.life = LIFE_CONNECTING if pending else LIFE_BUSY
     u.reused = 0
+    u.keep_ms = -1
     parser_init(&u.conn.parser, True)
     w.pools[endpoint].open += 1
     fg_bump32(&w.row.upstream_connections, 1)
     fg_bump(&w.shared.counts[w.slot * w.n_endpoints + endpoint].connects, 1)
-    return u
+    opened[0] = u
+    return FAULT_NONE
+
+
+cdef int open_socket(Worker *w, int family) noexcept nogil:
+    """A socket, for which an idle connection to anywhere gives its descriptor."""
+    cdef int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    cdef Upstream *idle
+    if fd < 0 and (errno == EMFILE or errno == ENFILE):
+        idle = pool_oldest(w)
+        if idle is not NULL:
+            upstream_close(w, idle, False)
+            fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    return fd
+
+
+cdef int refusal(Exchange *x, int error, int family) noexcept nogil:
+    """The Fault of a connection that could not be opened; notes its errno."""
+    x.os_error = error
+    return opening_fault(error, family == AF_UNIX)
+
+
+cdef int opening_fault(int error, bint is_unix) noexcept nogil:
+    """Whose doing it is that socket(2), connect(2) or epoll_ctl(2) failed.
+
+    Ours are what this machine has run out of or forbids: for want of descriptors
+    or memory no other endpoint would fare better, while ports run out per
+    destination, and a firewall's rule need not cover the next one. A Unix socket
+    whose backlog is full says EAGAIN at once where TCP would be silent: the
+    endpoint is busy (unix(7)).
+    """
+    if (
+        error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM
+        or error == ENOSPC
+    ):
+        return FAULT_OVERLOAD
+    if error == EAGAIN:
+        return FAULT_UPSTREAM_BUSY if is_unix else FAULT_LOCAL_CONNECT
+    if (
+        error == EADDRNOTAVAIL or error == EADDRINUSE or error == EPERM
+        or error == EAFNOSUPPORT or (error == EACCES and not is_unix)
+    ):
+        return FAULT_LOCAL_CONNECT
+    return FAULT_CONNECT
 
 
 cdef void upstream_bind(Worker *w, Upstream *u, Exchange *x) noexcept nogil:
@@ -191,6 +279,7 @@ cdef void upstream_release(Worker *w, Exchange *x) noexcept nogil:
     cdef Upstream *u = x.upstream
     if (
         u.keep_alive
+        and u.keep_ms != 0
         and x.request_done
         and not w.draining
         and not u.conn.broken
@@ -255,8 +344,16 @@ cdef void connected(Worker *w, Upstream *u, uint32_t events) noexcept nogil:
     cdef socklen_t n = sizeof(error)
     cdef Exchange *x = u.exchange
     if events & (EPOLLERR | EPOLLHUP):
-        if getsockopt(u.conn.fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0 or error:
-            w.events.upstream_fault(w, x, FAULT_CONNECT)
+        if getsockopt(u.conn.fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0:
+            error = errno
+        if error:
+            w.events.upstream_fault(
+                w, x,
+                refusal(
+                    x, error,
+                    w.endpoint_plans[u.endpoint].socket_address.ss_family,
+                ),
+            )
             return
     if not events & EPOLLOUT:
         return
@@ -352,6 +449,7 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
 cdef void lost(Worker *w, Upstream *u) noexcept nogil:
     """The connection ended: perhaps that is the end of the answer."""
     cdef Exchange *x = u.exchange
+    x.os_error = u.conn.os_error
     if not u.head_done:
         w.events.upstream_fault(w, x, FAULT_UPSTREAM_RESET)
     elif u.conn.body_kind == BODY_RAW and not u.conn.broken:
@@ -372,7 +470,7 @@ cdef void read_more_head(Worker *w, Upstream *u) noexcept nogil:
     cdef size_t rest
     cdef int fault
     if not bytes_reserve(&c.input, HEAD_READ_BYTES):
-        w.events.upstream_fault(w, u.exchange, FAULT_UPSTREAM_BAD)
+        w.events.upstream_fault(w, u.exchange, FAULT_INTERNAL)
         return
     n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)
     if n <= 0:
@@ -423,7 +521,7 @@ cdef void feed(Worker *w, Upstream *u, char *at, size_t n) noexcept nogil:
             )
             if fault == FAULT_PARTIAL:
                 if not bytes_append(&c.input, at, n):
-                    w.events.upstream_fault(w, x, FAULT_UPSTREAM_BAD)
+                    w.events.upstream_fault(w, x, FAULT_INTERNAL)
                     return
                 c.fed = <uint32_t>n
                 return
@@ -485,6 +583,10 @@ cdef void head_complete(Worker *w, Upstream *u) noexcept nogil:
         return
     u.head_done = 1
     u.keep_alive = w.response.keep_alive
+    if w.response.field_of[<int>H_KEEP_ALIVE] >= 0:
+        u.keep_ms = keep_time(
+            &w.response.fields[w.response.field_of[<int>H_KEEP_ALIVE]]
+        )
     if status == 101:
         c.body_kind = BODY_RAW
     elif x.is_head or status == 204 or status == 304:
@@ -499,6 +601,35 @@ cdef void head_complete(Worker *w, Upstream *u) noexcept nogil:
     if c.body_kind != BODY_NONE:
         timer_set(&w.wheel, &c.timer, w.now_ms + plan_of(w, u).between_timeout_ms)
     w.events.response_head(w, x)
+
+
+cdef int64_t keep_time(const Field *f) noexcept nogil:
+    """How long a connection may be kept, by `Keep-Alive: timeout=N`; -1: not said.
+
+    The endpoint closes after N seconds, and a request that is then on its way is
+    lost: we let go a second before, or at half time if that is all there is. The
+    field is RFC 2068's (section 19.7.1.1), as the draft
+    draft-thomson-hybi-http-timeout-03 and all who send it read it.
+    """
+    cdef uint32_t i = 0
+    cdef int64_t seconds
+    while i < f.value_len:
+        while i < f.value_len and (f.value[i] == b" " or f.value[i] == b"\t"):
+            i += 1
+        if f.value_len - i > 8 and same_name(f.value + i, b"timeout=", 8):
+            i += 8
+            if not b"0" <= f.value[i] <= b"9":
+                return -1
+            seconds = 0
+            while i < f.value_len and b"0" <= f.value[i] <= b"9":
+                if seconds < LONGEST_KEEP_S:
+                    seconds = seconds * 10 + (f.value[i] - <char>b"0")
+                i += 1
+            return seconds * 1000 - min(<int64_t>1000, seconds * 500)
+        while i < f.value_len and f.value[i] != b",":
+            i += 1
+        i += 1
+    return -1
 
 
 # --- what the exchange asks of this side -----------------------------------

@@ -21,7 +21,8 @@ from libc.string cimport memchr, memset
 from fastgate.dataplane.faults cimport (
     FAULT_BAD_FRAMING, FAULT_BAD_REQUEST, FAULT_BAD_TARGET, FAULT_HEAD_TOO_LARGE,
     FAULT_METHOD_UNKNOWN, FAULT_NONE, FAULT_PARTIAL, FAULT_TARGET_TOO_LONG,
-    FAULT_TOO_MANY_FIELDS, FAULT_UPSTREAM_BAD, FAULT_VERSION,
+    FAULT_TOO_MANY_FIELDS, FAULT_UPSTREAM_BAD, FAULT_UPSTREAM_HEAD,
+    FAULT_VERSION,
 )
 from fastgate.dataplane.fields cimport token_end
 from fastgate.dataplane.message cimport (
@@ -274,7 +275,7 @@ cdef int parse_head(
     consumed  set to the head's length when it is complete, otherwise to 0
     returns   FAULT_NONE: `h` is complete. FAULT_PARTIAL: call again with more, no
               byte changed and `already` = this n. Otherwise the fault, for good;
-              of a response it is always FAULT_UPSTREAM_BAD
+              of a response it is FAULT_UPSTREAM_HEAD or FAULT_UPSTREAM_BAD
 
     The same bytes give the same answer however they were cut, at a cost linear in n.
     """
@@ -326,7 +327,7 @@ cdef int parse_head(
             consumed[0] = end - buf
         return fault
     if error != HPE_OK:
-        fault = FAULT_UPSTREAM_BAD
+        fault = FAULT_UPSTREAM_HEAD if error == HPE_USER else FAULT_UPSTREAM_BAD
         if not p.response:
             fault = refused(p, limits, error, line, buf, fed)
         if fault != FAULT_PARTIAL:
@@ -341,7 +342,7 @@ cdef int parse_head(
     if n < limits.max_head_bytes:
         return FAULT_PARTIAL
     if p.response:
-        return broke(h, FAULT_UPSTREAM_BAD, HEAD_TOO_LARGE, buf + fed)
+        return broke(h, FAULT_UPSTREAM_HEAD, HEAD_TOO_LARGE, buf + fed)
     if memchr(line, c"\n", buf + fed - line) is NULL:
         return broke(h, FAULT_TARGET_TOO_LONG, HEAD_TOO_LARGE, buf + fed)
     return broke(h, FAULT_HEAD_TOO_LARGE, HEAD_TOO_LARGE, buf + fed)

@@ -36,6 +36,7 @@ NAMES = {
         "transfer-coding": faults.FAULT_TRANSFER_CODING,
         "expectation": faults.FAULT_EXPECTATION,
         "upstream-bad-response": faults.FAULT_UPSTREAM_BAD,
+        "upstream-header-too-large": faults.FAULT_UPSTREAM_HEAD,
     }.items()
 }
 H_OTHER = wire.H_OTHER

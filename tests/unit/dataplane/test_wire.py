@@ -836,6 +836,8 @@ BAD_RESPONSES = [
     response(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
     response(b"Transfer-Encoding: chunked", start=b"HTTP/1.0 200 OK"),
     response(b"Connection: a b"),
+]
+LARGE_RESPONSES = [
     response(*[b"A: b"] * 200),
     response(b"A: " + b"b" * 40000),
     b"HTTP/1.1 200 " + b"a" * 40000,
@@ -845,6 +847,11 @@ BAD_RESPONSES = [
 @pytest.mark.parametrize("data", BAD_RESPONSES)
 def test_a_malformed_response_is_the_upstreams_fault(data: bytes) -> None:
     assert read(data, response=True) == ("upstream-bad-response", 0, None)
+
+
+@pytest.mark.parametrize("data", LARGE_RESPONSES)
+def test_a_response_past_our_limits_is_told_from_a_malformed_one(data: bytes) -> None:
+    assert read(data, response=True) == ("upstream-header-too-large", 0, None)
 
 
 # --- names

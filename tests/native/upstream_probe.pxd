@@ -1,0 +1,3 @@
+"""Whose doing it is that a connection cannot be opened. Runs in: tests only."""
+
+from fastgate.dataplane cimport faults, upstream

@@ -1,0 +1,11 @@
+"""Whose doing it is that a connection cannot be opened. Runs in: tests only."""
+
+from fastgate.dataplane cimport faults, upstream
+
+
+def opening_fault(int error, bint is_unix):
+    """(reason, whether it is held against the endpoint)."""
+    cdef const faults.FaultInfo *info = faults.fault_info(
+        upstream.opening_fault(error, is_unix)
+    )
+    return info.reason.decode(), bool(info.ejects)

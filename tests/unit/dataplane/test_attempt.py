@@ -1,0 +1,281 @@
+"""Opening a connection, and what of its end is held against the endpoint."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import upstream_probe as probe
+from support.lab import OK, Lab, is_readable, request
+
+MakeLab = Callable[..., Lab]
+
+UPGRADE = request("/", "GET", b"", "Connection: upgrade", "Upgrade: echo")
+SWITCHED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+)
+
+
+@pytest.fixture
+def make_lab() -> Iterator[MakeLab]:
+    labs: list[Lab] = []
+
+    def make(*args: Any, **kwargs: Any) -> Lab:
+        labs.append(Lab(*args, **kwargs))
+        return labs[-1]
+
+    yield make
+    for lab in labs:
+        lab.close()
+
+
+def serve(lab: Lab, client: socket.socket, index: int = 0) -> socket.socket:
+    """One plain request on a new upstream connection, which is then idle."""
+    client.sendall(request())
+    service = lab.accept(index)
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(OK)
+    lab.read(client, b"ok")
+    return service
+
+
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+# Whose doing it is.
+
+
+@pytest.mark.parametrize(
+    "error", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC]
+)
+def test_what_this_machine_has_run_out_of_is_ours(error: int) -> None:
+    assert probe.opening_fault(error, False) == ("overload", False)
+    assert probe.opening_fault(error, True) == ("overload", False)
+
+
+@pytest.mark.parametrize(
+    "error", [errno.EADDRNOTAVAIL, errno.EAGAIN, errno.EPERM, errno.EACCES]
+)
+def test_a_port_or_leave_that_we_lack_is_ours(error: int) -> None:
+    assert probe.opening_fault(error, False) == ("local-connect", False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT],
+)
+def test_an_endpoint_that_is_not_there_is_to_blame(error: int) -> None:
+    assert probe.opening_fault(error, False) == ("upstream-connect", True)
+
+
+@pytest.mark.parametrize("error", [errno.ENOENT, errno.EACCES, errno.ECONNREFUSED])
+def test_a_unix_socket_that_lets_nobody_in_is_to_blame(error: int) -> None:
+    assert probe.opening_fault(error, True) == ("upstream-connect", True)
+
+
+def test_a_full_backlog_is_busy_and_not_dead(make_lab: MakeLab, tmp_path: Path) -> None:
+    path = str(tmp_path / "busy.sock")
+    busy = socket.socket(socket.AF_UNIX)
+    busy.bind(path)
+    busy.listen(0)
+    queued = socket.socket(socket.AF_UNIX)
+    queued.connect(path)
+    lab = make_lab(
+        upstream={"endpoints": [f"unix:{path}"], "eject": "1/10s"}, retries=0
+    )
+    lab.open += [busy, queued]
+    client = lab.client()
+    client.sendall(request())
+
+    assert lab.read(client, b"connections\n").startswith(b"HTTP/1.1 503")
+    assert lab.endpoint()["skipped_ms"] == 0
+
+
+def test_a_busy_endpoints_request_goes_to_another(
+    make_lab: MakeLab, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "busy.sock")
+    busy = socket.socket(socket.AF_UNIX)
+    busy.bind(path)
+    busy.listen(0)
+    queued = socket.socket(socket.AF_UNIX)
+    queued.connect(path)
+    spare = socket.create_server(("127.0.0.1", 0))
+    spare.settimeout(5)
+    address = f"127.0.0.1:{spare.getsockname()[1]}"
+    lab = make_lab(
+        endpoints=2, upstream={"endpoints": [f"unix:{path}", address]}, retries=1
+    )
+    lab.open += [busy, queued, spare]
+    lab.services[1] = spare
+    client = lab.client()
+    for _ in range(2):
+        client.sendall(request())
+        lab.settle()
+        if is_readable(spare):
+            service = lab.accept(1)
+        lab.read(service, b"\r\n\r\n")
+        service.sendall(OK)
+        lab.read(client, b"ok")
+
+    assert lab.row["retries"] >= 1
+    assert lab.row["faults"] == 0
+
+
+# Descriptors.
+
+
+def test_an_idle_connection_gives_its_descriptor_to_another_endpoint(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(endpoints=2, retries=0)
+    client = lab.client()
+    client.sendall(request())
+    lab.until(lambda: any(map(is_readable, lab.services)), "a connection")
+    first = 0 if is_readable(lab.services[0]) else 1
+    idle = lab.accept(first)
+    lab.read(idle, b"\r\n\r\n")
+    idle.sendall(OK)
+    lab.read(client, b"ok")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    client.sendall(request())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        lab.settle()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    service = lab.accept(1 - first)
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(OK)
+
+    assert lab.read(client, b"ok").startswith(b"HTTP/1.1 200")
+    assert lab.read_end(idle) == b""
+
+
+# What is held against an endpoint.
+
+
+def test_tunnels_that_end_in_a_reset_do_not_eject(make_lab: MakeLab) -> None:
+    lab = make_lab(upstream={"eject": "1/10s"})
+    client = lab.client()
+    client.sendall(UPGRADE)
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(SWITCHED)
+    lab.read(client, b"\r\n\r\n")
+    reset(service)
+    lab.settle()
+
+    assert lab.row["exchanges"] == 0
+    assert lab.endpoint()["failures"] == 0
+    assert lab.endpoint()["skipped_ms"] == 0
+
+
+@pytest.mark.parametrize("fields", [1, 300])
+def test_a_head_past_our_limits_does_not_eject(make_lab: MakeLab, fields: int) -> None:
+    lab = make_lab(upstream={"eject": "1/10s"}, retries=0)
+    client = lab.client()
+    client.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    field = b"X: " + b"x" * (99_000 // fields) + b"\r\n"
+    service.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + field * fields)
+    lab.settle()
+
+    assert lab.read(client, b"\n").startswith(b"HTTP/1.1 502")
+    assert lab.endpoint()["skipped_ms"] == 0
+
+
+def test_an_answer_that_is_cut_does_not_eject(make_lab: MakeLab) -> None:
+    lab = make_lab(upstream={"eject": "1/10s"})
+    client = lab.client()
+    client.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(OK[:-1])
+    lab.read(client, b"o")
+    service.close()
+    lab.settle()
+
+    assert lab.endpoint()["failures"] == 1
+    assert lab.endpoint()["skipped_ms"] == 0
+
+
+# Retries and the pool.
+
+
+def test_a_retry_that_finds_no_other_endpoint_is_not_counted(make_lab: MakeLab) -> None:
+    lab = make_lab(retries=3)
+    lab.services[0].close()
+    client = lab.client()
+    client.sendall(request())
+
+    assert lab.read(client, b"\n").startswith(b"HTTP/1.1 503")
+    assert lab.row["retries"] == 0
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_body_is_not_sent_into_a_connection_that_has_ended(
+    make_lab: MakeLab, method: str
+) -> None:
+    lab = make_lab(retries=0)
+    client = lab.client()
+    stale = serve(lab, client)
+    others = [lab.client() for _ in range(300)]
+    lab.settle()
+    # More events than a batch holds: the news of the end comes with the next one.
+    client.sendall(request("/", method, b"body"))
+    for other in others:
+        other.sendall(b"G")
+    stale.close()
+    service = lab.accept()
+    lab.read(service, b"body")
+    service.sendall(OK)
+
+    assert lab.read(client, b"ok").startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("said", "is_kept"),
+    [("timeout=1", False), ("max=9, timeout=1", False), ("timeout=60", True)],
+)
+def test_a_connection_leaves_the_pool_before_its_endpoint_closes_it(
+    make_lab: MakeLab, said: str, is_kept: bool
+) -> None:
+    lab = make_lab()
+    client = lab.client()
+    client.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(
+        OK.replace(b"\r\n\r\n", b"\r\nKeep-Alive: %b\r\n\r\n" % said.encode())
+    )
+    lab.read(client, b"ok")
+    lab.pause(0.7)
+
+    assert lab.row["upstream_connections"] == is_kept
+
+
+def test_a_connection_that_its_endpoint_does_not_keep_is_not_pooled(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab()
+    client = lab.client()
+    client.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(OK.replace(b"\r\n\r\n", b"\r\nKeep-Alive: timeout=0\r\n\r\n"))
+    lab.read(client, b"ok")
+
+    assert lab.read_end(service) == b""
