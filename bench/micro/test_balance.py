@@ -109,3 +109,13 @@ def test_random_next(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.parametrize("text", [b"192.168.100.200", b"2001:db8::1:2:3"])
 def test_parse_address(benchmark: BenchmarkFixture, text: bytes) -> None:
     run(benchmark, probe.time_parse_address, text, loops=LOOPS)
+
+
+@pytest.mark.parametrize("members", [10, 1000])
+def test_refusal(benchmark: BenchmarkFixture, members: int) -> None:
+    """What is refused costs the same, however many endpoints are full."""
+    region = Region.create(1, members)
+    group = probe.Group("round-robin", range(members))
+    for i in range(members):
+        group.set_full(i)
+    run(benchmark, probe.time_pick, group, region, loops=LOOPS)

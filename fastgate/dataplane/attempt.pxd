@@ -5,7 +5,7 @@ Runs in: worker.
 
 from fastgate.dataplane.conn cimport Exchange, Worker
 
-cdef int choose(Worker *w, Exchange *x, bint *full) noexcept nogil
+cdef int choose(Worker *w, Exchange *x) noexcept nogil
 cdef void note_failure(Worker *w, const Exchange *x, int fault) noexcept nogil
 cdef void note_returns(Worker *w) noexcept nogil
 cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil

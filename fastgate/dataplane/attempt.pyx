@@ -35,45 +35,21 @@ from fastgate.dataplane.limits cimport budget_take, random_next
 from fastgate.dataplane.plan cimport UpstreamPlan
 from fastgate.dataplane.slots cimport EndpointSlot, settle
 
-cdef enum:
-    MAX_FULL = 64               # endpoints at their limit passed over in one pick
 
-
-cdef int choose(Worker *w, Exchange *x, bint *full) noexcept nogil:
+cdef int choose(Worker *w, Exchange *x) noexcept nogil:
     """The balancer's choice among endpoints that have a connection to give.
 
-    full  set when there would be one, but for max_connections
+    returns  an endpoint, or NO_ROOM or NO_ENDPOINT: see balance.pick
     """
-    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
-    cdef int avoid[MAX_TRIES + MAX_FULL]
     cdef Choice choice
-    cdef int endpoint
-    cdef int i
-    full[0] = False
-    for i in range(x.n_tried):
-        avoid[i] = x.tried[i]
+    if x.n_tried >= MAX_TRIES:
+        return NO_ENDPOINT
     choice.key = x.key
     choice.draw = random_next(&w.random)
     choice.now_ms = w.now_ms
-    choice.tried = avoid
+    choice.tried = x.tried
     choice.n_tried = x.n_tried
-    if x.n_tried >= MAX_TRIES:
-        return NO_ENDPOINT
-    while True:
-        endpoint = pick(&w.groups[x.group], w.shared, &choice)
-        if endpoint == NO_ENDPOINT:
-            return NO_ENDPOINT
-        if (
-            plan.max_connections == 0
-            or w.pools[endpoint].open < plan.max_connections
-            or w.pools[endpoint].idle > 0
-        ):
-            return endpoint
-        full[0] = True
-        if choice.n_tried == x.n_tried + MAX_FULL:
-            return NO_ENDPOINT
-        avoid[choice.n_tried] = endpoint
-        choice.n_tried += 1
+    return pick(&w.groups[x.group], w.shared, &choice)
 
 
 cdef void note_failure(Worker *w, const Exchange *x, int fault) noexcept nogil:

@@ -3,8 +3,9 @@
 Runs in: worker. Nothing here allocates after group_init, blocks, or asks the clock.
 
 What all policies share. An endpoint may be chosen if the steward says UP, its
-weight is positive, this exchange has not tried it, and no passive mark (consecutive
-failures seen by any worker) is still running. If marks alone leave nothing, they
+weight is positive, this worker has a connection left for it, this exchange has not
+tried it, and no passive mark (consecutive failures seen by any worker) is still
+running. If marks alone leave nothing, they
 are ignored: endpoints that all look bad beat no answer at all, and one of them
 must see traffic to recover (Envoy calls this the panic threshold). DOWN, DRAINING
 and tried ones are never chosen. Load is read from the lease cells of all workers;
@@ -74,19 +75,38 @@ cdef inline int64_t load_of(Shared *s, int endpoint) noexcept nogil:
 
 
 cdef inline int usable(
-    Shared *s, const Choice *c, int endpoint, bint heed_marks
+    const Group *g, Shared *s, const Choice *c, int i, bint heed_marks
 ) noexcept nogil:
-    """The weight of an endpoint that this pick may take, 0 for any other."""
+    """The weight of the i-th member if this pick may take it, 0 for any other."""
+    return 0 if g.full[i] else weight_but_for_room(g, s, c, i, heed_marks)
+
+
+cdef inline int weight_but_for_room(
+    const Group *g, Shared *s, const Choice *c, int i, bint heed_marks
+) noexcept nogil:
+    cdef int endpoint = g.members[i]
     cdef EndpointSlot *slot = s.endpoints + endpoint
-    cdef int i
+    cdef int k
     if fg_load32(&slot.state) != SLOT_UP:
         return 0
     if heed_marks and c.now_ms < fg_load(&slot.skip_until_ms):
         return 0
-    for i in range(c.n_tried):
-        if c.tried[i] == endpoint:
+    for k in range(c.n_tried):
+        if c.tried[k] == endpoint:
             return 0
     return clamped_weight(s, endpoint)
+
+
+cdef bint would_fit(
+    const Group *g, Shared *s, const Choice *c, bint heed_marks
+) noexcept nogil:
+    """Is there a member that lacks nothing but room? Stops at the first."""
+    cdef int i
+    if g.n_full:
+        for i in range(g.n):
+            if g.full[i] and weight_but_for_room(g, s, c, i, heed_marks):
+                return True
+    return False
 
 
 cdef inline bint wins_tie(
@@ -161,7 +181,7 @@ cdef int pick_round_robin(
     cdef bint staggered = False
     cdef int weight, i = 0
     while i < g.n:
-        weight = usable(s, c, g.members[i], heed_marks)
+        weight = usable(g, s, c, i, heed_marks)
         if weight == 0:
             i += 1
             continue
@@ -207,7 +227,7 @@ cdef int pick_least_connections(
     cdef int64_t tied_weight = 0
     cdef int i, weight
     for i in range(g.n):
-        weight = usable(s, c, g.members[i], heed_marks)
+        weight = usable(g, s, c, i, heed_marks)
         if weight == 0:
             continue
         load = load_of(s, g.members[i])
@@ -239,7 +259,7 @@ cdef int pick_random_two(
     cdef int i, weight, last = NO_ENDPOINT
     cdef int64_t at
     for i in range(g.n):
-        weight = usable(s, c, g.members[i], heed_marks)
+        weight = usable(g, s, c, i, heed_marks)
         if weight != 0:
             all_weight += weight
             n_usable += 1
@@ -250,7 +270,7 @@ cdef int pick_random_two(
     # A slot may change between these walks; then a walk can end without an answer.
     at = <int64_t>(((c.draw >> 32) * <uint64_t>all_weight) >> 32)
     for i in range(g.n):
-        weight = usable(s, c, g.members[i], heed_marks)
+        weight = usable(g, s, c, i, heed_marks)
         if weight == 0:
             continue
         first = i
@@ -265,7 +285,7 @@ cdef int pick_random_two(
     for i in range(g.n):
         if i == first:
             continue
-        weight = usable(s, c, g.members[i], heed_marks)
+        weight = usable(g, s, c, i, heed_marks)
         if weight == 0:
             continue
         second = i
@@ -302,14 +322,14 @@ cdef int pick_least_time(
     cdef int i, weight
     for i in range(g.n):
         latency_us = fg_load(&s.endpoints[g.members[i]].latency_us)
-        if latency_us <= 0 or usable(s, c, g.members[i], heed_marks) == 0:
+        if latency_us <= 0 or usable(g, s, c, i, heed_marks) == 0:
             continue
         if best_latency_us == 0 or latency_us < best_latency_us:
             best_latency_us = latency_us
     if best_latency_us == 0:
         best_latency_us = 1
     for i in range(g.n):
-        weight = usable(s, c, g.members[i], heed_marks)
+        weight = usable(g, s, c, i, heed_marks)
         if weight == 0:
             continue
         latency_us = fg_load(&s.endpoints[g.members[i]].latency_us)
@@ -351,7 +371,7 @@ cdef int rendezvous(
     cdef double v, rank
     cdef int i, weight
     for i in range(g.n):
-        weight = usable(s, c, g.members[i], heed_marks)
+        weight = usable(g, s, c, i, heed_marks)
         if weight == 0:
             continue
         # 53 bits, in the middle of their interval: never 0, never 1.
@@ -399,7 +419,7 @@ cdef int pick_hash(
     if g.bound_percent == 0:
         return rendezvous(g, s, c, heed_marks, 0, 0)
     for i in range(g.n):
-        weight = usable(s, c, g.members[i], heed_marks)
+        weight = usable(g, s, c, i, heed_marks)
         if weight != 0:
             all_weight += weight
             all_load += load_of(s, g.members[i])
@@ -433,12 +453,31 @@ cdef int pick(Group *g, Shared *s, const Choice *c) noexcept nogil:
     """Choose an endpoint for one exchange by the group's policy.
 
     g        changed by round robin only; its members must be in range of `s`
-    returns  an index into `s.endpoints`, or NO_ENDPOINT if none may be used
+    returns  an index into `s.endpoints`; NO_ROOM if all that may be used are at
+             their limit; NO_ENDPOINT if none may be used
+
+    A mark is ignored when nothing else is left, not when what else is left has no
+    room: waiting for a sound endpoint beats asking one that just failed. With the
+    whole group at its limit this looks at one member and at no other.
     """
-    cdef int chosen = dispatch(g, s, c, True)
-    if chosen == NO_ENDPOINT:
-        chosen = dispatch(g, s, c, False)
-    return chosen
+    cdef bint heed_marks = True
+    cdef int chosen
+    while True:
+        if has_room(g):
+            chosen = dispatch(g, s, c, heed_marks)
+            if chosen != NO_ENDPOINT:
+                return chosen
+        if would_fit(g, s, c, heed_marks):
+            return NO_ROOM
+        if not heed_marks:
+            return NO_ENDPOINT
+        heed_marks = False
+
+
+cdef void set_full(Group *g, int i, bint is_full) noexcept nogil:
+    """The i-th member is at its connection limit in this worker, or no more."""
+    g.n_full += <int>is_full - <int>g.full[i]
+    g.full[i] = is_full
 
 
 cdef int group_init(
@@ -464,8 +503,8 @@ cdef int group_init(
             f"bound_percent: {bound_percent} is neither 0 nor in "
             f"{MIN_BOUND_PERCENT}..{MAX_BOUND_PERCENT}"
         )
-    # One block: the three arrays of 64 bits, then the two of int.
-    cdef size_t size = <size_t>n * (3 * sizeof(uint64_t) + 2 * sizeof(int))
+    # One block: the three arrays of 64 bits, the two of int, the one of bytes.
+    cdef size_t size = <size_t>n * (3 * sizeof(uint64_t) + 2 * sizeof(int) + 1)
     cdef char *block = <char *>PyMem_RawMalloc(size if size else 1)
     if block is NULL:
         raise MemoryError(f"group of {n} members")
@@ -478,6 +517,7 @@ cdef int group_init(
     g.phases = g.deadlines + n
     g.members = <int *>(g.phases + n)
     g.weights = g.members + n   # all 0: the first pick staggers
+    g.full = <uint8_t *>(g.weights + n)
     g.virtual_time = mixed(seed + GOLDEN) & (CYCLE - 1)
     return 0
 

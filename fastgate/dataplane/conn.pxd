@@ -134,6 +134,9 @@ cdef struct Pool:               # of one endpoint
     Upstream *oldest
     int32_t idle
     int32_t open                # idle and busy
+    int32_t most_open           # 0: no limit
+    int32_t group               # whose member it is
+    int32_t member              # its place there
 
 cdef enum Step:                 # of an Exchange; the table is in exchange.pyx
     STEP_PICK = 0
@@ -164,7 +167,7 @@ cdef struct Exchange:
     Upstream *upstream          # NULL: none yet, or released
     const SideOps *client_ops
     const SideOps *upstream_ops
-    Exchange *queue_next        # STEP_QUEUED
+    Exchange *queue_next        # STEP_QUEUED: who asked for an endpoint later
     Exchange *queue_prev
     Timer timer                 # STEP_QUEUED
     uint8_t step                # a Step
@@ -195,6 +198,7 @@ cdef struct Exchange:
     uint64_t key                # balancing key
     int64_t deadline_ms         # 0: none
     int64_t started_us
+    int64_t asked_us            # when it first asked for an endpoint; 0: not yet
     int64_t forwarded_us        # when the request head went upstream
     int64_t head_us             # from then to the response head; -1: none
     int64_t request_bytes       # of the body
@@ -233,6 +237,8 @@ cdef struct ExchangeEvents:     # what a side tells the exchange
     void (*response_end)(Worker *w, Exchange *x) noexcept nogil
     void (*upstream_fault)(Worker *w, Exchange *x, int fault) noexcept nogil
     void (*upstream_flushed)(Worker *w, Exchange *x) noexcept nogil
+    # A connection that belonged to no exchange any more has closed.
+    void (*upstream_room)(Worker *w, int group) noexcept nogil
 
 cdef struct WaitQueue:          # exchanges waiting for a connection, oldest first
     Exchange *first
@@ -250,6 +256,7 @@ cdef struct Worker:
     uint32_t run_end
     uint32_t run_size
     uint8_t draining
+    uint8_t closing             # nothing is dispatched any more
     uint8_t waking              # wake_queue is at work
     # the plan, borrowed
     const GatewayPlan *gateway

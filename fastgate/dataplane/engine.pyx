@@ -193,6 +193,7 @@ cdef class Engine:
         cdef Worker *w = self.w
         cdef const UpstreamPlan *u
         cdef Group *g
+        cdef Pool *pool
         cdef epoll_event event
         cdef int i, k
         w.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
@@ -232,6 +233,10 @@ cdef class Engine:
             for k in range(u.n_endpoints):
                 g.members[k] = u.first_endpoint + k
                 g.identities[k] = w.endpoint_plans[u.first_endpoint + k].identity
+                pool = &w.pools[u.first_endpoint + k]
+                pool.most_open = u.max_connections
+                pool.group = i
+                pool.member = k
         return 0
 
     cdef void _free_tables(self) noexcept:
@@ -355,6 +360,7 @@ cdef class Engine:
         for i in range(self.n_listening):
             self._unwatch(&self.listening[i])
         w.draining = 1
+        w.closing = 1
         clock_read(w)
         for n in range(w.exchanges.made):
             x = <Exchange *>slab_at(&w.exchanges, n)

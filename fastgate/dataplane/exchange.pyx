@@ -50,7 +50,7 @@ from fastgate.dataplane.atomics cimport (
 from fastgate.dataplane.attempt cimport (
     charge_retry, choose, may_retry, note_failure, release_lease,
 )
-from fastgate.dataplane.balance cimport NO_ENDPOINT
+from fastgate.dataplane.balance cimport NO_ENDPOINT, NO_ROOM, has_room
 from fastgate.dataplane.conn cimport (
     BODY_CHUNKED,
     BODY_COUNTED,
@@ -84,6 +84,7 @@ from fastgate.dataplane.downstream cimport (
 from fastgate.dataplane.faults cimport (
     FAULT_AMBIGUOUS_PATH,
     FAULT_BODY_TOO_LARGE,
+    FAULT_DRAINED,
     FAULT_HEAD_TOO_LARGE,
     FAULT_INTERNAL,
     FAULT_NONE,
@@ -165,6 +166,7 @@ cdef Exchange *start(Worker *w, Downstream *d) noexcept nogil:
     x.key = 0
     x.deadline_ms = 0
     x.started_us = w.now_us
+    x.asked_us = 0
     x.forwarded_us = 0
     x.head_us = -1
     x.request_bytes = 0
@@ -297,19 +299,26 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
 
     endpoint  chosen already; NO_ENDPOINT: choose one
     """
-    cdef bint full = False
     cdef bint late = endpoint != NO_ENDPOINT or x.n_tried or x.replayed
     cdef Upstream *u = NULL
     cdef int fault
+    if w.closing:
+        abandon(w, x, FAULT_DRAINED)
+        return
+    if x.asked_us == 0:
+        x.asked_us = w.now_us
+        if w.queues[x.group].n:
+            # A mark may have run out since, or an endpoint come up.
+            wake_queue(w, x.group)
     while True:
         x.step = STEP_PICK
         if endpoint == NO_ENDPOINT:
-            endpoint = choose(w, x, &full)
+            endpoint = choose(w, x)
+        if endpoint == NO_ROOM:
+            enqueue(w, x)
+            return
         if endpoint == NO_ENDPOINT:
-            if full:
-                enqueue(w, x)
-            else:
-                abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
+            abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
             return
         if x.retry_due and not charge_retry(w, x):
             abandon(w, x, x.fault)
@@ -343,17 +352,26 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
 cdef void enqueue(Worker *w, Exchange *x) noexcept nogil:
     cdef WaitQueue *q = &w.queues[x.group]
     cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
+    cdef Exchange *before
     if q.n >= plan.queue_size:
         abandon(w, x, FAULT_QUEUE_FULL)
         return
+    before = q.last
+    while before is not NULL and before.asked_us > x.asked_us:
+        # Only a retry is older than who waits already.
+        before = before.queue_prev
     x.step = STEP_QUEUED
-    x.queue_next = NULL
-    x.queue_prev = q.last
-    if q.last is not NULL:
-        q.last.queue_next = x
+    x.queue_prev = before
+    if before is not NULL:
+        x.queue_next = before.queue_next
+        before.queue_next = x
     else:
+        x.queue_next = q.first
         q.first = x
-    q.last = x
+    if x.queue_next is not NULL:
+        x.queue_next.queue_prev = x
+    else:
+        q.last = x
     q.n += 1
     timer_set(&w.wheel, &x.timer, w.now_ms + plan.queue_timeout_ms)
 
@@ -374,26 +392,29 @@ cdef void dequeue(Worker *w, Exchange *x) noexcept nogil:
 
 
 cdef void wake_queue(Worker *w, int group) noexcept nogil:
-    """Connections came free: the oldest waiters get them, in their order.
+    """Connections came free: whom they fit gets them, the oldest first.
 
+    Who has tried the endpoint that has room goes on waiting, and who stands behind
+    is served; but whom nothing fits that has tried nothing, nobody is better off.
     A waiter whose endpoint refuses at once ends in abandon(), which comes here
     again: the flag makes that a turn of this loop and not a recursion.
     """
-    cdef Exchange *x
-    cdef bint full
+    cdef Exchange *x = w.queues[group].first
     cdef int endpoint
-    if w.waking:
+    if w.waking or w.closing:
         return
     w.waking = 1
-    while True:
-        x = w.queues[group].first
-        if x is NULL:
-            break
-        endpoint = choose(w, x, &full)
-        if endpoint == NO_ENDPOINT:
-            break
+    while x is not NULL and has_room(&w.groups[group]):
+        endpoint = choose(w, x)
+        if endpoint == NO_ROOM:
+            x = x.queue_next if x.n_tried else NULL
+            continue
         dequeue(w, x)
-        dispatch(w, x, endpoint)
+        if endpoint == NO_ENDPOINT:
+            abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
+        else:
+            dispatch(w, x, endpoint)
+        x = w.queues[group].first
     w.waking = 0
 
 
@@ -762,6 +783,7 @@ EVENTS.response_body = response_body
 EVENTS.response_end = response_end
 EVENTS.upstream_fault = upstream_fault
 EVENTS.upstream_flushed = upstream_flushed
+EVENTS.upstream_room = wake_queue
 
 
 cdef const ExchangeEvents *exchange_events() noexcept nogil:

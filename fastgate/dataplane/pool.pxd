@@ -9,3 +9,4 @@ cdef Upstream *pool_take(Worker *w, int endpoint) noexcept nogil
 cdef Upstream *pool_oldest(Worker *w) noexcept nogil
 cdef void pool_put(Worker *w, Upstream *u) noexcept nogil
 cdef void pool_remove(Worker *w, Upstream *u) noexcept nogil
+cdef void pool_count(Worker *w, int endpoint, int by) noexcept nogil

@@ -6,6 +6,7 @@ the rest can grow old enough to be given up.
 
 from libc.stdint cimport int64_t
 
+from fastgate.dataplane.balance cimport set_full
 from fastgate.dataplane.conn cimport LIFE_BUSY, LIFE_IDLE, Pool, Upstream, Worker
 from fastgate.dataplane.memory cimport timer_set
 
@@ -56,6 +57,7 @@ cdef void pool_put(Worker *w, Upstream *u) noexcept nogil:
         pool.oldest = u
     pool.newest = u
     pool.idle += 1
+    note_room(w, pool)
     timer_set(&w.wheel, &u.conn.timer, w.now_ms + keep_ms)
 
 
@@ -73,3 +75,20 @@ cdef void pool_remove(Worker *w, Upstream *u) noexcept nogil:
     u.pool_next = NULL
     u.pool_prev = NULL
     pool.idle -= 1
+    note_room(w, pool)
+
+
+cdef void pool_count(Worker *w, int endpoint, int by) noexcept nogil:
+    """A connection to `endpoint` was opened (1) or closed (-1)."""
+    cdef Pool *pool = &w.pools[endpoint]
+    pool.open += by
+    note_room(w, pool)
+
+
+cdef inline void note_room(Worker *w, Pool *pool) noexcept nogil:
+    """Keep the group's knowledge of who has a connection to give."""
+    if pool.most_open:
+        set_full(
+            &w.groups[pool.group], pool.member,
+            pool.open >= pool.most_open and pool.idle == 0,
+        )

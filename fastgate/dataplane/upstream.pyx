@@ -27,6 +27,7 @@ from fastgate.dataplane.conn cimport (
     STEP_TUNNEL,
     Conn,
     Exchange,
+    Pool,
     SideOps,
     Upstream,
     Worker,
@@ -68,7 +69,7 @@ from fastgate.dataplane.memory cimport (
     timer_set,
 )
 from fastgate.dataplane.plan cimport EndpointPlan, UpstreamPlan
-from fastgate.dataplane.pool cimport pool_oldest, pool_put, pool_remove, pool_take
+from fastgate.dataplane.pool cimport pool_count, pool_oldest, pool_put, pool_remove, pool_take
 from fastgate.dataplane.rewrite cimport Framing
 from fastgate.dataplane.system cimport (
     AF_UNIX,
@@ -136,7 +137,14 @@ cdef int upstream_open(
     cdef bint check = not (
         x.idempotent and x.request_kind == BODY_NONE and not x.wants_tunnel
     )
+    cdef Pool *pool = &w.pools[endpoint]
     cdef Upstream *u
+    if (
+        x.replayed and pool.oldest is not NULL
+        and pool.most_open and pool.open >= pool.most_open
+    ):
+        # A replay wants a new connection: an idle one makes room for it.
+        upstream_close(w, pool.oldest, False)
     while not x.replayed:
         u = pool_take(w, endpoint)
         if u is NULL:
@@ -199,7 +207,7 @@ cdef int dial(
     u.reused = 0
     u.keep_ms = -1
     parser_init(&u.conn.parser, True)
-    w.pools[endpoint].open += 1
+    pool_count(w, endpoint, 1)
     fg_bump32(&w.row.upstream_connections, 1)
     fg_bump(&w.shared.counts[w.slot * w.n_endpoints + endpoint].connects, 1)
     opened[0] = u
@@ -269,7 +277,7 @@ cdef void upstream_close(Worker *w, Upstream *u, bint reset) noexcept nogil:
         u.exchange.upstream = NULL
         u.exchange = NULL
     conn_close(w, &u.conn, reset)
-    w.pools[u.endpoint].open -= 1
+    pool_count(w, u.endpoint, -1)
     fg_bump32(&w.row.upstream_connections, -1)
     slab_give(&w.upstreams, u)
 
@@ -298,8 +306,10 @@ cdef void upstream_release(Worker *w, Exchange *x) noexcept nogil:
 
 cdef void leave(Worker *w, Upstream *u) noexcept nogil:
     """LIFE_LEAVING: close when the endpoint has all, or takes no more."""
+    cdef int group = w.endpoint_plans[u.endpoint].upstream
     if conn_has_left(w, &u.conn):
         upstream_close(w, u, True)
+        w.events.upstream_room(w, group)
     else:
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + LEAVE_LOOK_MS)
 

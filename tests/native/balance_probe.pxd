@@ -12,7 +12,7 @@ cdef class Group:
     cdef balance.Group group
     cdef int choose(
         self, region, uint64_t key, uint64_t draw, int64_t now_ms, tried
-    ) except -2
+    ) except -3
 
 
 cdef class Budget:

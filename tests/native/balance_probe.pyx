@@ -6,11 +6,24 @@ turn, so that neither Python's calls nor other processes' time are measured.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 from fastgate.dataplane cimport balance, limits, slots
 from fastgate.dataplane.atomics cimport fg_store, fg_store32
+
+cdef extern from "<sys/mman.h>" nogil:
+    enum:
+        PROT_READ
+        PROT_WRITE
+        MAP_PRIVATE
+        MAP_ANONYMOUS
+        MADV_NOHUGEPAGE
+    void *mmap(void *at, size_t n, int prot, int flags, int fd, long offset)
+    int munmap(void *at, size_t n)
+    int madvise(void *at, size_t n, int advice)
+    int mincore(void *at, size_t n, unsigned char *seen)
 
 cdef extern from * nogil:
     """
@@ -27,6 +40,7 @@ POLICIES = {
     "least-time": balance.POLICY_LEAST_TIME,
 }
 NO_ENDPOINT = balance.NO_ENDPOINT
+NO_ROOM = balance.NO_ROOM
 
 cdef enum:
     MAX_TRIED = 64
@@ -122,9 +136,9 @@ cdef class Group:
 
     cdef int choose(
         self, region, uint64_t key, uint64_t draw, int64_t now_ms, tried
-    ) except -2:
+    ) except -3:
         cdef balance.Choice choice
-        cdef int at[MAX_TRIED]
+        cdef int32_t at[MAX_TRIED]
         cdef int i
         cdef slots.Shared *s
         if len(tried) > MAX_TRIED:
@@ -146,6 +160,12 @@ cdef class Group:
     ):
         return self.choose(region, key, draw, now_ms, tried)
 
+    def set_full(self, int i, bint is_full=True):
+        """The i-th member is at its connection limit, or no more."""
+        if not 0 <= i < self.group.n:
+            raise IndexError(i)
+        balance.set_full(&self.group, i, is_full)
+
     def turn_clock(self, uint64_t by):
         """Let round robin's virtual time pass without a turn."""
         self.group.virtual_time += by
@@ -162,6 +182,44 @@ cdef class Group:
             choice.draw = balance.hash_bytes(<const char *>&i, sizeof(i), ~seed)
             picks.append(balance.pick(&self.group, &region.shared, &choice))
         return picks
+
+
+def pages_looked_at(str policy, int n):
+    """Pages of endpoint slots that a pick reads in a group of n, all of them full.
+
+    The slots are fresh memory, of which the kernel knows what was ever touched.
+    """
+    cdef balance.Group group
+    cdef balance.Choice choice
+    cdef slots.Shared s
+    cdef size_t size = <size_t>n * sizeof(slots.EndpointSlot)
+    cdef size_t n_pages = (size + 4095) // 4096
+    cdef unsigned char *seen
+    cdef int i
+    memset(&s, 0, sizeof(s))
+    memset(&choice, 0, sizeof(choice))
+    s.endpoints = <slots.EndpointSlot *>mmap(
+        NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0
+    )
+    if s.endpoints is <void *>-1:
+        raise MemoryError("slots")
+    seen = <unsigned char *>calloc(n_pages, 1)
+    madvise(s.endpoints, size, MADV_NOHUGEPAGE)
+    s.endpoints[0].state = slots.SLOT_UP
+    s.endpoints[0].weight = 1
+    balance.group_init(&group, POLICIES[policy], n, 0, 0)
+    for i in range(n):
+        group.members[i] = i
+        balance.set_full(&group, i, True)
+    try:
+        if balance.pick(&group, &s, &choice) != balance.NO_ROOM:
+            raise AssertionError("a full group gave an endpoint")
+        mincore(s.endpoints, size, seen)
+        return sum(seen[i] & 1 for i in range(n_pages))
+    finally:
+        munmap(s.endpoints, size)
+        free(seen)
+        balance.group_free(&group)
 
 
 def group_is_free_after_two_frees():

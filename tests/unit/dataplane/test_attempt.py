@@ -279,3 +279,30 @@ def test_a_connection_that_its_endpoint_does_not_keep_is_not_pooled(
     lab.read(client, b"ok")
 
     assert lab.read_end(service) == b""
+
+
+def test_a_replay_takes_the_place_of_an_idle_connection(make_lab: MakeLab) -> None:
+    lab = make_lab(endpoints=2, upstream={"upstream_max": 1}, retries=0)
+    client = lab.client()
+    services: dict[int, socket.socket] = {}
+    while len(services) < 2:
+        client.sendall(request())
+        lab.until(lambda: any(map(is_readable, lab.services)), "a connection")
+        at = 0 if is_readable(lab.services[0]) else 1
+        services[at] = lab.accept(at)
+        lab.read(services[at], b"\r\n\r\n")
+        services[at].sendall(OK)
+        lab.read(client, b"ok")
+    # The next turn is that of the endpoint that was asked first.
+    stale, other = services[1 - at], services[at]
+    others = [lab.client() for _ in range(300)]
+    lab.settle()
+    client.sendall(request("/again"))
+    for one in others:
+        one.sendall(b"G")
+    stale.close()
+    service = lab.accept(at)
+    lab.read(service, b"\r\n\r\n")
+
+    assert lab.read_end(other) == b""
+    assert lab.row["upstream_connections"] == 1

@@ -16,6 +16,7 @@ import balance_probe as probe
 from fastgate.dataplane.slots import Region
 
 NO_ENDPOINT = probe.NO_ENDPOINT
+NO_ROOM = probe.NO_ROOM
 POLICIES = sorted(probe.POLICIES)
 FOREVER = (1 << 63) - 1
 M64 = (1 << 64) - 1
@@ -157,6 +158,62 @@ def test_an_impossible_group_is_refused(policy, n, bound):
 
 def test_freeing_a_group_twice_is_harmless():
     assert probe.group_is_free_after_two_frees()
+
+
+# --- room
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_full_member_is_never_chosen(policy):
+    region = region_of(1, 5, 1)
+    group = probe.Group(policy, range(3))
+    group.set_full(1)
+
+    assert {group.pick(region, key=d, draw=d) for d in draws(500)} == {0, 2}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_is_left_is_found_behind_any_number_of_full_members(policy):
+    region = Region.create(1, 500)
+    group = probe.Group(policy, range(500))
+    for i in range(499):
+        group.set_full(i)
+
+    assert {group.pick(region, key=d, draw=d) for d in draws(50)} == {499}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_full_group_is_told_from_one_without_endpoints(policy):
+    region = region_of(1, 1)
+    group = probe.Group(policy, range(2))
+    group.set_full(0)
+    group.set_full(1)
+
+    assert group.pick(region) == NO_ROOM
+    assert group.pick(region, tried=[0]) == NO_ROOM
+    assert group.pick(region, tried=[0, 1]) == NO_ENDPOINT
+    group.set_full(1, False)
+    assert group.pick(region) == 1
+    assert group.pick(region, tried=[1]) == NO_ROOM
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_waiting_for_a_sound_endpoint_beats_asking_a_marked_one(policy):
+    region = region_of(1, 1)
+    group = probe.Group(policy, range(2))
+    probe.mark(region, 0, FOREVER)
+    group.set_full(1)
+
+    assert group.pick(region) == NO_ROOM
+    probe.mark(region, 1, FOREVER)
+    assert group.pick(region) == 0
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_full_group_of_any_size_is_refused_by_one_look(policy):
+    assert probe.pages_looked_at(policy, 10) == 1
+    assert probe.pages_looked_at(policy, 1000) == 1
+    assert probe.pages_looked_at(policy, 65536) == 1
 
 
 # --- round robin

@@ -146,6 +146,76 @@ def test_a_retry_gives_its_first_place_to_who_waits(make_lab: MakeLab) -> None:
     assert lab.read(served, b"\r\n\r\n").startswith(b"GET / ")
 
 
+def test_who_stands_behind_a_waiter_that_does_not_fit_is_served(
+    make_lab: MakeLab,
+) -> None:
+    upstream = {"upstream_max": 1, "queue": 4, "queue_timeout": "60s", "retries": 1}
+    lab = make_lab(endpoints=2, upstream=upstream)
+    clients = [lab.client() for _ in range(3)]
+    for client in clients:
+        client.sendall(request())
+        lab.settle()
+    first = 0 if is_readable(lab.services[0]) else 1
+    failing, busy = lab.accept(first), lab.accept(1 - first)
+    lab.read(failing, b"\r\n\r\n")
+    lab.read(busy, b"\r\n\r\n")
+    failing.close()
+    served = lab.accept(first)
+    lab.read(served, b"\r\n\r\n")
+    last = lab.client()
+    last.sendall(request("/last"))
+    lab.settle()
+    served.sendall(OK)
+
+    assert lab.read(served, b"\r\n\r\n").startswith(b"GET /last ")
+
+
+def test_a_retry_waits_before_who_came_later(make_lab: MakeLab) -> None:
+    upstream = {"upstream_max": 1, "queue": 4, "queue_timeout": "60s", "retries": 1}
+    lab = make_lab(endpoints=2, upstream=upstream)
+    clients = [lab.client() for _ in range(4)]
+    for n, client in enumerate(clients):
+        client.sendall(request(f"/{n}"))
+        lab.settle()
+    both = [lab.accept(0), lab.accept(1)]
+    heads = [lab.read(one, b"\r\n\r\n") for one in both]
+    first = 0 if heads[0].startswith(b"GET /0 ") else 1
+    both[first].close()
+    lab.read(lab.accept(first), b"\r\n\r\n")
+    both[1 - first].sendall(OK)
+
+    assert lab.read(both[1 - first], b"\r\n\r\n").startswith(b"GET /0 ")
+
+
+def test_all_endpoints_are_used_before_anybody_is_refused(make_lab: MakeLab) -> None:
+    upstream = {"balance": "hash", "hash_key": "path", "hash_bound": 0}
+    lab = make_lab(endpoints=80, upstream={"upstream_max": 1, "queue": 0} | upstream)
+    clients = [lab.client() for _ in range(80)]
+    for client in clients:
+        client.sendall(request())
+    lab.settle()
+
+    assert lab.row["exchanges"] == lab.row["upstream_connections"] == 80
+    assert all(is_readable(one) for one in lab.services)
+
+
+def test_nothing_is_sent_to_an_endpoint_once_closing_has_begun(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(upstream={"upstream_max": 1, "queue": 4, "queue_timeout": "60s"})
+    client, waiter = lab.client(), lab.client()
+    client.sendall(request())
+    service = lab.accept()
+    lab.read(service, b"\r\n\r\n")
+    waiter.sendall(request("/late", "POST"))
+    lab.settle()
+    lab.engine.close()
+
+    assert not is_readable(lab.services[0])
+    assert waiter.recv(4096).startswith(b"HTTP/1.1 503")
+    assert lab.endpoint()["total"] == 1
+
+
 # The pool.
 
 
