@@ -3,13 +3,13 @@
 Runs in: worker. Nothing here moves an exchange on; that is exchange.pyx.
 """
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memchr
 
 from fastgate.dataplane.atomics cimport (
     fg_bump, fg_load, fg_load32, fg_store, fg_store32,
 )
-from fastgate.dataplane.balance cimport NO_ENDPOINT, Choice, pick
+from fastgate.dataplane.balance cimport NO_ENDPOINT, Choice, latency_after, pick
 from fastgate.dataplane.conn cimport MAX_TRIES, STEP_TUNNEL, Exchange, Worker
 from fastgate.dataplane.faults cimport (
     FAULT_CONNECT,
@@ -90,6 +90,30 @@ cdef void note_returns(Worker *w) noexcept nogil:
             w.n_ejected -= 1
             what.endpoint = i
             incident_note(w.incidents, w.now_ms, &what)
+
+
+cdef void note_answer(Worker *w, const Exchange *x) noexcept nogil:
+    """The response head has come: the endpoint is well, and this quick.
+
+    The time counts from the end of the request. Where the head went ahead of a body
+    that streams, how long it took is the client's doing: no sample.
+    """
+    cdef EndpointSlot *slot = &w.shared.endpoints[x.endpoint]
+    cdef int64_t at_ms
+    if not x.streams:
+        # Racing workers may lose a sample, never the value.
+        at_ms = fg_load(&slot.latency_at_ms)
+        fg_store(
+            &slot.latency_ns,
+            latency_after(
+                fg_load(&slot.latency_ns),
+                x.head_us * 1000,
+                w.now_ms - at_ms if 0 <= at_ms < w.now_ms else 0,
+            ),
+        )
+        fg_store(&slot.latency_at_ms, w.now_ms)
+    if fg_load32(&slot.consecutive_failures):
+        fg_store32(&slot.consecutive_failures, 0)
 
 
 cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:

@@ -12,7 +12,7 @@ and tried ones are never chosen. Load is read from the lease cells of all worker
 loads are compared per unit of weight by cross-multiplying, exactly.
 
 What other processes wrote is clamped when it is read, so that no value of theirs
-can overflow a product here: a weight to 256, a load to 2^24, a latency to 2^40.
+can overflow a product here: a weight to 256, a load to 2^24, a latency to 2^50 ns.
 
 Decisions and measurements: docs/decisions/0002-balancers.md.
 """
@@ -30,13 +30,16 @@ from fastgate.dataplane.slots cimport (
 cdef enum:
     MIN_BOUND_PERCENT = 100     # below it, the members' bounds do not hold the load
     MAX_BOUND_PERCENT = 10000
+    HALF_LIFE_BITS = 12         # of a latency: 4096 ms
 
 # Round robin's unit: one cycle gives each member as many turns as its weight. A
 # power of two, so that a place in the cycle survives the wrap of 64 bits.
 cdef uint64_t CYCLE = <uint64_t>1 << 56
 cdef uint64_t GOLDEN = <uint64_t>0x9E3779B97F4A7C15U
 cdef int64_t MAX_LOAD = <int64_t>1 << 24
-cdef int64_t MAX_LATENCY_US = <int64_t>1 << 40
+cdef int64_t MAX_LATENCY_NS = <int64_t>1 << 50
+# What a first answer may say: it came from a cold cache, over a cold connection.
+cdef int64_t FIRST_LATENCY_NS = 1000000000
 
 cdef uint64_t STRIDES[MAX_WEIGHT + 1]   # between two turns of a member, by weight
 
@@ -303,41 +306,88 @@ cdef int pick_random_two(
     return g.members[second]
 
 
+cdef inline int64_t decayed(int64_t value, int64_t elapsed_ms) noexcept nogil:
+    """`value`, 0..2^50, halved every 4096 ms; between halvings on a straight line."""
+    cdef int64_t halvings = elapsed_ms >> HALF_LIFE_BITS
+    cdef int64_t rest = elapsed_ms & ((1 << HALF_LIFE_BITS) - 1)
+    if elapsed_ms <= 0:
+        return value
+    if halvings > 50:
+        return 0
+    value >>= halvings
+    return value - ((value * rest) >> (HALF_LIFE_BITS + 1))
+
+
+cdef inline int64_t clamped_latency(int64_t latency_ns) noexcept nogil:
+    return (
+        0 if latency_ns < 0
+        else MAX_LATENCY_NS if latency_ns > MAX_LATENCY_NS
+        else latency_ns
+    )
+
+
+cdef int64_t latency_after(
+    int64_t latency_ns, int64_t sample_ns, int64_t elapsed_ms
+) noexcept nogil:
+    """The moving average of an endpoint's latency, with one more sample.
+
+    latency_ns  the average so far; 0: this is the first sample
+    elapsed_ms  since that was written
+
+    A peak counts at once, and is forgotten with time, however many or few samples
+    come meanwhile: a sample weighs what the average has lost by then. The half-life
+    of 4 s is a time constant of 6 s; Finagle's is 10 s.
+    Source: Finagle's peak EWMA (com.twitter.finagle.loadbalancer.PeakEwma).
+    """
+    latency_ns = clamped_latency(latency_ns)
+    sample_ns = clamped_latency(sample_ns)
+    if latency_ns == 0:
+        return max(<int64_t>1, min(sample_ns, FIRST_LATENCY_NS))
+    if sample_ns >= latency_ns:
+        return sample_ns
+    return max(
+        <int64_t>1,
+        decayed(latency_ns, elapsed_ms) + sample_ns - decayed(sample_ns, elapsed_ms),
+    )
+
+
 cdef int pick_least_time(
     Group *g, Shared *s, const Choice *c, bint heed_marks
 ) noexcept nogil:
     """The least latency * (requests in flight + 1) / weight.
 
-    That is roughly how long this request would wait there. Latency is the moving
-    average of the time to the response head, kept by the workers. An endpoint
-    without a sample counts as the best one seen, so a newcomer is tried at once and
-    then held back by its own queue. Ties as in least-connections.
+    That is roughly how long this request would wait there. Latency is the peak EWMA
+    of the time to the response head, kept by the workers. An endpoint without a
+    sample counts as the best one seen, so a newcomer is tried at once and then held
+    back by its own queue; and one that has not been asked for a while comes nearer
+    to that as its average decays, so nobody is left alone for ever. Ties as in
+    least-connections.
     Source: Finagle's peak-EWMA balancer, whose cost is the same product.
     """
     cdef int best = NO_ENDPOINT
     cdef double least = 0
     cdef double cost
-    cdef int64_t latency_us, best_latency_us = 0
+    cdef int64_t latency_ns, at_ms, best_latency_ns = 0
     cdef int64_t tied_weight = 0
     cdef int i, weight
     for i in range(g.n):
-        latency_us = fg_load(&s.endpoints[g.members[i]].latency_us)
-        if latency_us <= 0 or usable(g, s, c, i, heed_marks) == 0:
+        latency_ns = fg_load(&s.endpoints[g.members[i]].latency_ns)
+        if latency_ns <= 0 or usable(g, s, c, i, heed_marks) == 0:
             continue
-        if best_latency_us == 0 or latency_us < best_latency_us:
-            best_latency_us = latency_us
-    if best_latency_us == 0:
-        best_latency_us = 1
+        if best_latency_ns == 0 or latency_ns < best_latency_ns:
+            best_latency_ns = latency_ns
+    best_latency_ns = max(<int64_t>1, clamped_latency(best_latency_ns))
     for i in range(g.n):
         weight = usable(g, s, c, i, heed_marks)
         if weight == 0:
             continue
-        latency_us = fg_load(&s.endpoints[g.members[i]].latency_us)
-        if latency_us <= 0:
-            latency_us = best_latency_us
-        elif latency_us > MAX_LATENCY_US:
-            latency_us = MAX_LATENCY_US
-        cost = <double>latency_us * <double>(load_of(s, g.members[i]) + 1) / weight
+        latency_ns = clamped_latency(fg_load(&s.endpoints[g.members[i]].latency_ns))
+        at_ms = fg_load(&s.endpoints[g.members[i]].latency_at_ms)
+        if 0 <= at_ms < c.now_ms:
+            latency_ns = decayed(latency_ns, c.now_ms - at_ms)
+        if latency_ns < best_latency_ns:
+            latency_ns = best_latency_ns
+        cost = <double>latency_ns * <double>(load_of(s, g.members[i]) + 1) / weight
         if best == NO_ENDPOINT or cost < least:
             tied_weight = weight
         elif cost > least or not wins_tie(c.draw, i, weight, &tied_weight):

@@ -178,6 +178,7 @@ cdef struct Exchange:
     uint8_t wants_tunnel        # the request asks for an upgrade
     uint8_t request_kind        # a BodyKind: how the body goes upstream
     uint8_t request_done        # the client's request is complete
+    uint8_t streams             # its head went upstream before the request was whole
     uint8_t body_sent           # a byte of its body went upstream: not replayable
     uint8_t replayed            # a stale pooled connection was replaced once
     uint8_t response_started    # the final head went to the client

@@ -44,11 +44,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memset, strlen
 
 from fastgate.dataplane.accesslog cimport LOG_JSON
-from fastgate.dataplane.atomics cimport (
-    fg_bump, fg_bump32, fg_load, fg_load32, fg_store, fg_store32,
-)
+from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
 from fastgate.dataplane.attempt cimport (
-    charge_retry, choose, may_retry, note_failure, release_lease,
+    charge_retry, choose, may_retry, note_answer, note_failure, release_lease,
 )
 from fastgate.dataplane.balance cimport NO_ENDPOINT, NO_ROOM, has_room
 from fastgate.dataplane.conn cimport (
@@ -112,7 +110,7 @@ from fastgate.dataplane.rewrite cimport (
     Framing, RequestFacts, write_reply, write_request,
 )
 from fastgate.dataplane.routing cimport REFUSAL_BYTES, find_route, put_refusal
-from fastgate.dataplane.slots cimport EndpointSlot, lease
+from fastgate.dataplane.slots cimport lease
 from fastgate.dataplane.upstream cimport (
     upstream_bind, upstream_close, upstream_open, upstream_release, upstream_side,
 )
@@ -147,6 +145,7 @@ cdef Exchange *start(Worker *w, Downstream *d) noexcept nogil:
     x.wants_tunnel = 0
     x.request_kind = BODY_NONE
     x.request_done = 0
+    x.streams = 0
     x.body_sent = 0
     x.replayed = 0
     x.response_started = 0
@@ -431,6 +430,7 @@ cdef void forward(Worker *w, Exchange *x) noexcept nogil:
     x.step = STEP_FORWARD
     x.fault = FAULT_NONE    # of an earlier try
     x.os_error = 0
+    x.streams = not x.request_done
     x.forwarded_us = w.now_us
     x.upstream_ops.head(w, x, NULL)
     if bytes_len(&x.body):
@@ -497,8 +497,6 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
     """w.response is a head: interim, a tunnel's grant, or the final one."""
     cdef Head *h = &w.response
     cdef Framing framing
-    cdef EndpointSlot *slot
-    cdef int64_t old
     cdef int fault
     framing.content_length = -1
     framing.chunked = 0
@@ -521,14 +519,8 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
     if h.status == 101 and not (x.wants_tunnel and h.upgrade):
         upstream_fault(w, x, FAULT_UPSTREAM_BAD)
         return
-    slot = &w.shared.endpoints[x.endpoint]
     x.head_us = w.now_us - x.forwarded_us
-    old = fg_load(&slot.latency_us)
-    # An EWMA of 1/8; racing workers may lose a sample, never the value.
-    fg_store(&slot.latency_us, x.head_us if old == 0 else old + (x.head_us - old) // 8)
-    if fg_load32(&slot.consecutive_failures):
-        fg_store32(&slot.consecutive_failures, 0)
-
+    note_answer(w, x)
     if h.status == 101:
         framing.tunnel = 1
     elif x.is_head or h.status == 204 or h.status == 304:

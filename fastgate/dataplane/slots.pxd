@@ -29,7 +29,7 @@ cdef enum WorkerState:
     WORKER_LEFT = 5             # at a stop, having drained
 
 cdef enum:
-    LAYOUT_VERSION = 1
+    LAYOUT_VERSION = 2
     MAX_WORKERS = 256
     MAX_ENDPOINTS = 65536
     MAX_WEIGHT = 256
@@ -79,8 +79,9 @@ cdef struct EndpointSlot:       # 64 bytes = one cache line
     int64_t skip_until_ms       # passive mark, CLOCK_MONOTONIC. Writer: workers
     int32_t consecutive_failures  # Writer: workers (relaxed: a lost add is harmless)
     int32_t _pad
-    int64_t latency_us          # EWMA of time to the response head. Writer: workers
-    int64_t _reserved[4]
+    int64_t latency_ns          # peak EWMA of time to the response head; 0: none
+    int64_t latency_at_ms       # when it was last written, CLOCK_MONOTONIC. Both:
+    int64_t _reserved[3]        # Writer: workers (relaxed: a lost sample is harmless)
 
 cdef struct EndpointCount:      # 32 bytes, per worker and endpoint. Writer: that worker
     int64_t total               # leases ever made

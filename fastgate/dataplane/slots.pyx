@@ -360,7 +360,7 @@ cdef class Region:
             "total": total,
             "failures": failures,
             "connects": connects,
-            "latency_us": fg_load(&slot.latency_us),
+            "latency_us": fg_load(&slot.latency_ns) // 1000,
             "skipped_ms": max(0, fg_load(&slot.skip_until_ms) - monotonic_ms()),
         }
 

@@ -93,9 +93,16 @@ def mark(slots.Region region, int endpoint, int64_t skip_until_ms):
     fg_store(&s.endpoints[endpoint].skip_until_ms, skip_until_ms)
 
 
-def set_latency(slots.Region region, int endpoint, int64_t latency_us):
+def set_latency(
+    slots.Region region, int endpoint, int64_t latency_us, int64_t at_ms=0
+):
     cdef slots.Shared *s = shared_of(region, 0, endpoint)
-    fg_store(&s.endpoints[endpoint].latency_us, latency_us)
+    fg_store(&s.endpoints[endpoint].latency_ns, latency_us * 1000)
+    fg_store(&s.endpoints[endpoint].latency_at_ms, at_ms)
+
+
+def latency_after(int64_t latency_ns, int64_t sample_ns, int64_t elapsed_ms):
+    return balance.latency_after(latency_ns, sample_ns, elapsed_ms)
 
 
 def vandalise(slots.Region region, int endpoint, int value32, int64_t value64):
@@ -103,7 +110,8 @@ def vandalise(slots.Region region, int endpoint, int value32, int64_t value64):
     cdef slots.Shared *s = shared_of(region, 0, endpoint)
     cdef int i
     fg_store32(&s.endpoints[endpoint].weight, value32)
-    fg_store(&s.endpoints[endpoint].latency_us, value64)
+    fg_store(&s.endpoints[endpoint].latency_ns, value64)
+    fg_store(&s.endpoints[endpoint].latency_at_ms, value64)
     fg_store(&s.endpoints[endpoint].skip_until_ms, value64)
     for i in range(s.n_workers):
         fg_store32(&s.cells[endpoint * s.columns + i], value32)

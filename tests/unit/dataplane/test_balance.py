@@ -665,6 +665,51 @@ def test_least_time_does_not_measure_newcomers_by_an_unusable_endpoint():
     assert group.pick(region) == 1  # 1000 against 1000 * 2
 
 
+def test_least_time_tries_an_endpoint_with_one_slow_sample_again():
+    region = region_of(1, 1)
+    probe.set_latency(region, 0, 1000, at_ms=100_000)
+    probe.set_latency(region, 1, 2_000_000, at_ms=1_000)
+    group = probe.Group("least-time", range(2))
+
+    assert {group.pick(region, draw=d, now_ms=2_000) for d in draws(50)} == {0}
+    assert {group.pick(region, draw=d, now_ms=100_000) for d in draws(50)} == {0, 1}
+
+
+def test_least_time_does_not_flood_an_endpoint_that_was_long_unasked():
+    region = region_of(1, 1)
+    probe.set_latency(region, 0, 1000, at_ms=10**9)
+    probe.set_latency(region, 1, 3000, at_ms=1)
+    group = probe.Group("least-time", range(2))
+    load(region, 0, 1)
+
+    assert group.pick(region, now_ms=10**9) == 0
+
+
+def test_a_peak_counts_at_once_and_fades_with_time_not_with_samples():
+    peak = probe.latency_after(1_000_000, 900_000_000, 1)
+    few = probe.latency_after(peak, 1_000_000, 4096)
+    many = peak
+    for _ in range(4096):
+        many = probe.latency_after(many, 1_000_000, 1)
+
+    assert peak == 900_000_000
+    assert few == pytest.approx(450_500_000, rel=0.01)
+    assert many == pytest.approx(few, rel=0.25)
+
+
+def test_a_steady_latency_is_found_however_often_it_is_sampled():
+    average = 5_000_000
+    for _ in range(60_000):
+        average = probe.latency_after(average, 100_000, 1)
+
+    assert average == pytest.approx(100_000, rel=0.1)
+
+
+def test_a_first_sample_is_taken_for_a_second_at_most():
+    assert probe.latency_after(0, 30_000_000_000, 0) == 1_000_000_000
+    assert probe.latency_after(0, 0, 0) == 1
+
+
 # --- the hash itself
 
 SIPHASH_KEY = (0x0706050403020100, 0x0F0E0D0C0B0A0908)

@@ -313,6 +313,27 @@ def test_the_time_to_answer_begins_with_the_end_of_the_request(
     assert lab.endpoint()["failures"] == 1
 
 
+def test_a_slow_upload_says_nothing_of_its_endpoints_latency(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab()
+    client = lab.client()
+    client.sendall(request(method="POST", body=b"slow")[:-1])
+    service = lab.accept()
+    lab.pause(0.2)
+    client.sendall(b"w")
+    lab.read(service, b"slow")
+    service.sendall(OK)
+    lab.read(client, b"ok")
+
+    assert lab.endpoint()["latency_us"] == 0
+    client.sendall(request())
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(OK)
+    lab.read(client, b"ok")
+    assert 0 < lab.endpoint()["latency_us"] < 200_000
+
+
 # Refusals to clients that do not read.
 
 
