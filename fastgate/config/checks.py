@@ -17,6 +17,8 @@ from fastgate.config.units import BadValueError, nearest, show
 
 # RFC 9110 section 5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+# A parameter's name as it stands in a query: compared as sent, not decoded.
+_PARAMETER = re.compile(r"[A-Za-z0-9\-._~]{1,256}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 # The gateway frames messages and manages connections itself (RFC 9110 7.6.1,
@@ -67,20 +69,23 @@ def raise_all(faults: Sequence[Fault]) -> None:
 
 
 def check_hash_key(text: str) -> str:
-    """Take client, path, header:NAME or cookie:NAME."""
+    """Take client, path, header:NAME, cookie:NAME or query:NAME."""
     kind, colon, name = text.strip().partition(":")
     kind = kind.lower()
     if kind in ("client", "path") and not colon:
         return kind
     if kind in ("header", "cookie") and _TOKEN.fullmatch(name):
         return f"{kind}:{name.lower() if kind == 'header' else name}"
-    meant = nearest(kind, ["client", "path", "header", "cookie"])
-    if meant in ("header", "cookie"):
+    if kind == "query" and _PARAMETER.fullmatch(name):
+        return f"{kind}:{name}"
+    meant = nearest(kind, ["client", "path", "header", "cookie", "query"])
+    if meant in ("header", "cookie", "query"):
         suggestion = f"{meant}:{name}" if _TOKEN.fullmatch(name) else None
     else:
         suggestion = meant
     raise fault(
-        f"{show(text)} is not client, path, header:NAME or cookie:NAME", suggestion
+        f"{show(text)} is not client, path, header:NAME, cookie:NAME or query:NAME",
+        suggestion,
     )
 
 

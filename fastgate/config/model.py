@@ -412,13 +412,15 @@ class Upstream(_Settings):
     )
     hash_key: Annotated[str, AfterValidator(check_hash_key)] = Field(
         default="client",
-        description="what balance = hash hashes: client, path, header:NAME or"
-        " cookie:NAME (default: client)",
+        description="what balance = hash hashes: client, path, header:NAME,"
+        " cookie:NAME or query:NAME; by client where NAME is missing"
+        " (default: client)",
     )
     hash_bound: int = Field(
-        default=125,
+        default=0,
         description="most load of one endpoint under balance = hash, as a share of"
-        " the mean; 0: no bound (default: 125%)",
+        " the mean: what is above goes elsewhere, so not for sessions; 0: no bound"
+        " (default: 0)",
         json_schema_extra={"type": ["string", "integer"]},
     )
     endpoints: tuple[Endpoint, ...] = Field(description="where requests go")

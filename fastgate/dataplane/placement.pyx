@@ -1,17 +1,21 @@
 """Where `hash` and `ip-hash` place a request. Runs in: worker.
 
 Both balancers send equal keys to the same endpoint; this room makes the key: the
-hash of the path, of a header, of a cookie or of the client's address, as the
-upstream says. What the key is then compared with stands in balance.pyx.
+hash of the path, of a header, of a cookie, of a parameter of the query or of the
+client's address, as the upstream says. What the key is then compared with stands in
+balance.pyx.
 """
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcmp
 
 from fastgate.dataplane.balance cimport POLICY_HASH, POLICY_IP_HASH, hash_bytes
 from fastgate.dataplane.conn cimport Downstream, Exchange, Worker
 from fastgate.dataplane.limits cimport parse_address
-from fastgate.dataplane.plan cimport KEY_COOKIE, KEY_HEADER, KEY_PATH, UpstreamPlan
+from fastgate.dataplane.plan cimport (
+    KEY_COOKIE, KEY_HEADER, KEY_PATH, KEY_QUERY, UpstreamPlan,
+)
 from fastgate.dataplane.rewrite cimport client_address
 from fastgate.dataplane.wire cimport H_COOKIE, Field, Head, same_name
 
@@ -22,7 +26,8 @@ cdef enum:
 cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     """The hash that `hash` and `ip-hash` place a request by.
 
-    A request without the header or cookie is placed by its client's address.
+    A request without the header, cookie or parameter is placed by its client's
+    address.
     """
     cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
     cdef const Field *f
@@ -44,6 +49,12 @@ cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogi
         f = &h.fields[h.field_of[<int>H_COOKIE]]
         value = cookie_value(
             f.value, f.value_len, plan.key_name.at, plan.key_name.len, &n
+        )
+        if value is not NULL:
+            return hash_bytes(value, n, KEY_SEED)
+    elif plan.key_kind == KEY_QUERY:
+        value = parameter_value(
+            h.query, h.query_len, plan.key_name.at, plan.key_name.len, &n
         )
         if value is not NULL:
             return hash_bytes(value, n, KEY_SEED)
@@ -88,4 +99,27 @@ cdef const char *cookie_value(
             if k == name_len:
                 value_len[0] = i - begin - name_len - 1
                 return at + begin + name_len + 1
+    return NULL
+
+
+cdef const char *parameter_value(
+    const char *at, size_t n, const char *name, size_t name_len, size_t *value_len
+) noexcept nogil:
+    """The value of the first parameter of that name in `?a=b&c=d`, or NULL.
+
+    Name and value are what was sent, not decoded: equal bytes are an equal key.
+    """
+    cdef size_t i = 1
+    cdef size_t begin
+    while i < n:
+        begin = i
+        while i < n and at[i] != b"&":
+            i += 1
+        if (
+            i - begin > name_len and at[begin + name_len] == b"="
+            and memcmp(at + begin, name, name_len) == 0
+        ):
+            value_len[0] = i - begin - name_len - 1
+            return at + begin + name_len + 1
+        i += 1
     return NULL

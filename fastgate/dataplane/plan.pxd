@@ -22,6 +22,7 @@ cdef enum KeyKind:              # what `hash` and `ip-hash` hash
     KEY_PATH
     KEY_HEADER
     KEY_COOKIE
+    KEY_QUERY
 
 cdef struct EndpointPlan:
     int upstream                # index of its upstream
@@ -36,7 +37,7 @@ cdef struct UpstreamPlan:
     int policy                  # a balance.Policy
     int bound_percent
     int key_kind                # a KeyKind
-    Text key_name               # the header or cookie
+    Text key_name               # the header, cookie or parameter
     int first_endpoint          # its endpoints lie side by side
     int n_endpoints
     int64_t connect_timeout_ms

@@ -54,6 +54,7 @@ cdef dict AMBIGUOUS_PATHS = {
 }
 KEYS = {
     "client": KEY_CLIENT, "path": KEY_PATH, "header": KEY_HEADER, "cookie": KEY_COOKIE,
+    "query": KEY_QUERY,
 }
 cdef dict LOG_FORMATS = {"off": LOG_OFF, "combined": LOG_COMBINED, "json": LOG_JSON}
 cdef dict RULE_OPS = {"set": RULE_SET, "add": RULE_ADD, "remove": RULE_REMOVE}

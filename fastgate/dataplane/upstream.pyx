@@ -69,7 +69,9 @@ from fastgate.dataplane.memory cimport (
     timer_set,
 )
 from fastgate.dataplane.plan cimport EndpointPlan, UpstreamPlan
-from fastgate.dataplane.pool cimport pool_count, pool_oldest, pool_put, pool_remove, pool_take
+from fastgate.dataplane.pool cimport (
+    pool_count, pool_oldest, pool_put, pool_remove, pool_take,
+)
 from fastgate.dataplane.rewrite cimport Framing
 from fastgate.dataplane.system cimport (
     AF_UNIX,

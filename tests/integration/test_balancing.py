@@ -164,6 +164,7 @@ HASH_KEYS = {
     "header": "header:X-User",
     "cookie": "cookie:user",
     "path": "path",
+    "query": "query:user",
     "client": "client",
 }
 
@@ -196,7 +197,7 @@ def test_hash_keeps_a_key_at_its_endpoint_in_every_worker(
         }
         return every_hash_key.fetch(
             "GET",
-            f"/any/{seed['path']}",
+            f"/any/{seed['path']}?xuser=1&user=q{seed['query']}&a={varied}",
             headers,
             host=name,
             source=f"127.0.{1 + seed['client'] // 200}.{1 + seed['client'] % 200}",

@@ -196,8 +196,8 @@ def test_twenty_faults_give_twenty_lines_in_the_order_of_the_file(
             GOOD
             + "[upstreams.b]\nendpoints = ['a:1']\n"
             + "balance = 'hash'\nhash_key = 'heder:X'\n",
-            "11:1: hash_key: 'heder:X' is not client, path, header:NAME or cookie:NAME;"
-            " did you mean 'header:X'?",
+            "11:1: hash_key: 'heder:X' is not client, path, header:NAME, cookie:NAME or"
+            " query:NAME; did you mean 'header:X'?",
         ),
         (
             GOOD + "[upstreams.b]\nendpoints = ['a:1;weights=2']\n",

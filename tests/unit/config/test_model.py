@@ -76,6 +76,19 @@ def test_an_upstream_that_says_nothing_inherits() -> None:
     assert upstream.eject_for is None
 
 
+def test_a_key_stays_where_it_is_unless_a_bound_is_asked_for() -> None:
+    upstream = Upstream(endpoints=["a:1"], balance="hash", hash_key="query:user")
+
+    assert upstream.hash_key == "query:user"
+    assert upstream.hash_bound == 0
+
+
+@pytest.mark.parametrize("key", ["query:", "query:a&b", "query:a=b", "query:a%20b"])
+def test_a_parameter_to_hash_by_is_one_that_a_query_can_hold(key: str) -> None:
+    with pytest.raises(ValidationError, match="query:NAME"):
+        Upstream(endpoints=["a:1"], balance="hash", hash_key=key)
+
+
 def test_a_setting_comes_from_the_most_specific_layer_that_has_it() -> None:
     gateway = Gateway(deadline="9s")
     upstream = Upstream(endpoints=["a:1"], deadline="5s")
