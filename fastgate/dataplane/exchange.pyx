@@ -94,7 +94,6 @@ from fastgate.dataplane.faults cimport (
     FAULT_UPSTREAM_BAD,
     FAULT_UPSTREAM_RESET,
     SIDE_CLIENT,
-    SIDE_UPSTREAM,
     FaultInfo,
     fault_info,
 )
