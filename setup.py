@@ -45,6 +45,7 @@ LADDER = [
     "fastgate.dataplane.record",
     "fastgate.dataplane.placement",
     "fastgate.dataplane.routing",
+    "fastgate.dataplane.waiting",
     "fastgate.dataplane.attempt",
     "fastgate.dataplane.exchange",
     "fastgate.dataplane.engine",

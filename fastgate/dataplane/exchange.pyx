@@ -69,7 +69,6 @@ from fastgate.dataplane.conn cimport (
     Exchange,
     ExchangeEvents,
     Upstream,
-    WaitQueue,
     Worker,
     conn_push,
     conn_stage,
@@ -103,7 +102,7 @@ from fastgate.dataplane.memory cimport (
     bytes_take, slab_give, slab_take, timer_cancel, timer_set,
 )
 from fastgate.dataplane.placement cimport balancing_key
-from fastgate.dataplane.plan cimport RoutePlan, UpstreamPlan
+from fastgate.dataplane.plan cimport RoutePlan
 from fastgate.dataplane.record cimport record_begin, record_end, record_id
 from fastgate.dataplane.rewrite cimport (
     Framing, RequestFacts, write_reply, write_request,
@@ -113,6 +112,7 @@ from fastgate.dataplane.slots cimport lease
 from fastgate.dataplane.upstream cimport (
     upstream_bind, upstream_close, upstream_open, upstream_release, upstream_side,
 )
+from fastgate.dataplane.waiting cimport wait, wait_no_more
 from fastgate.dataplane.wire cimport H_EXPECT, H_X_REQUEST_ID, Head
 
 cdef enum:
@@ -313,7 +313,10 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
         if endpoint == NO_ENDPOINT:
             endpoint = choose(w, x)
         if endpoint == NO_ROOM:
-            enqueue(w, x)
+            if wait(w, x):
+                x.step = STEP_QUEUED
+            else:
+                abandon(w, x, FAULT_QUEUE_FULL)
             return
         if endpoint == NO_ENDPOINT:
             abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
@@ -347,48 +350,6 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
 
 # --- waiting for a connection ----------------------------------------------
 
-cdef void enqueue(Worker *w, Exchange *x) noexcept nogil:
-    cdef WaitQueue *q = &w.queues[x.group]
-    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
-    cdef Exchange *before
-    if q.n >= plan.queue_size:
-        abandon(w, x, FAULT_QUEUE_FULL)
-        return
-    before = q.last
-    while before is not NULL and before.asked_us > x.asked_us:
-        # Only a retry is older than who waits already.
-        before = before.queue_prev
-    x.step = STEP_QUEUED
-    x.queue_prev = before
-    if before is not NULL:
-        x.queue_next = before.queue_next
-        before.queue_next = x
-    else:
-        x.queue_next = q.first
-        q.first = x
-    if x.queue_next is not NULL:
-        x.queue_next.queue_prev = x
-    else:
-        q.last = x
-    q.n += 1
-    timer_set(&w.wheel, &x.timer, w.now_ms + plan.queue_timeout_ms)
-
-
-cdef void dequeue(Worker *w, Exchange *x) noexcept nogil:
-    cdef WaitQueue *q = &w.queues[x.group]
-    if x.queue_prev is not NULL:
-        x.queue_prev.queue_next = x.queue_next
-    else:
-        q.first = x.queue_next
-    if x.queue_next is not NULL:
-        x.queue_next.queue_prev = x.queue_prev
-    else:
-        q.last = x.queue_prev
-    q.n -= 1
-    x.step = STEP_PICK
-    timer_cancel(&w.wheel, &x.timer)
-
-
 cdef void wake_queue(Worker *w, int group) noexcept nogil:
     """Connections came free: whom they fit gets them, the oldest first.
 
@@ -407,7 +368,8 @@ cdef void wake_queue(Worker *w, int group) noexcept nogil:
         if endpoint == NO_ROOM:
             x = x.queue_next if x.n_tried else NULL
             continue
-        dequeue(w, x)
+        wait_no_more(w, x)
+        x.step = STEP_PICK
         if endpoint == NO_ENDPOINT:
             abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
         else:
@@ -666,7 +628,8 @@ cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
     cdef int group = x.group
     x.fault = <uint8_t>fault
     if x.step == STEP_QUEUED:
-        dequeue(w, x)
+        wait_no_more(w, x)
+        x.step = STEP_PICK
     if x.step == STEP_TUNNEL:
         x.upstream_ops.cut(w, x)
     else:

@@ -1,0 +1,6 @@
+"""Exchanges that wait for a connection, by age. Runs in: worker."""
+
+from fastgate.dataplane.conn cimport Exchange, Worker
+
+cdef bint wait(Worker *w, Exchange *x) noexcept nogil
+cdef void wait_no_more(Worker *w, Exchange *x) noexcept nogil

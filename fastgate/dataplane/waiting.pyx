@@ -1,0 +1,50 @@
+"""Exchanges that wait for a connection, by age. Runs in: worker.
+
+One queue an upstream. Age counts from when an exchange first asked for an endpoint,
+so that one whose endpoint failed stands where it would stand had it waited.
+"""
+
+from fastgate.dataplane.conn cimport WaitQueue
+from fastgate.dataplane.memory cimport timer_cancel, timer_set
+from fastgate.dataplane.plan cimport UpstreamPlan
+
+
+cdef bint wait(Worker *w, Exchange *x) noexcept nogil:
+    """Put `x` into the queue of its upstream, for queue_timeout; False: it is full."""
+    cdef WaitQueue *q = &w.queues[x.group]
+    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
+    cdef Exchange *before = q.last
+    if q.n >= plan.queue_size:
+        return False
+    while before is not NULL and before.asked_us > x.asked_us:
+        # Only a retry is older than who waits already.
+        before = before.queue_prev
+    x.queue_prev = before
+    if before is not NULL:
+        x.queue_next = before.queue_next
+        before.queue_next = x
+    else:
+        x.queue_next = q.first
+        q.first = x
+    if x.queue_next is not NULL:
+        x.queue_next.queue_prev = x
+    else:
+        q.last = x
+    q.n += 1
+    timer_set(&w.wheel, &x.timer, w.now_ms + plan.queue_timeout_ms)
+    return True
+
+
+cdef void wait_no_more(Worker *w, Exchange *x) noexcept nogil:
+    """Take `x`, which waits, out of its queue."""
+    cdef WaitQueue *q = &w.queues[x.group]
+    if x.queue_prev is not NULL:
+        x.queue_prev.queue_next = x.queue_next
+    else:
+        q.first = x.queue_next
+    if x.queue_next is not NULL:
+        x.queue_next.queue_prev = x.queue_prev
+    else:
+        q.last = x.queue_prev
+    q.n -= 1
+    timer_cancel(&w.wheel, &x.timer)
