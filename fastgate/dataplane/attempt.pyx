@@ -15,6 +15,7 @@ from fastgate.dataplane.faults cimport (
     FAULT_CONNECT,
     FAULT_CONNECT_TIMEOUT,
     FAULT_LOCAL_CONNECT,
+    FAULT_NONE,
     FAULT_UPSTREAM_BAD,
     FAULT_UPSTREAM_BUSY,
     FAULT_UPSTREAM_HEAD,
@@ -122,20 +123,23 @@ cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
     In a tunnel the two ends talk past us: how it ends is their affair. Were it the
     endpoint's, a client could eject endpoints by opening tunnels.
     """
-    cdef const FaultInfo *info = fault_info(fault)
-    cdef bint failed = info.side == SIDE_UPSTREAM and x.step != STEP_TUNNEL
+    cdef const FaultInfo *info
     cdef EndpointSlot *slot
     cdef const UpstreamPlan *plan
     cdef int endpoint = x.endpoint
+    cdef bint failed = False
     cdef int failures
-    if x.endpoint < 0:
+    if endpoint < 0:
         return
-    slot = &w.shared.endpoints[x.endpoint]
-    plan = &w.upstream_plans[x.group]
-    settle(w.shared, w.slot, x.endpoint, failed)
     x.endpoint = -1
+    if fault != FAULT_NONE:
+        info = fault_info(fault)
+        failed = info.side == SIDE_UPSTREAM and x.step != STEP_TUNNEL
+    settle(w.shared, w.slot, endpoint, failed)
     if not failed or not info.ejects:
         return
+    slot = &w.shared.endpoints[endpoint]
+    plan = &w.upstream_plans[x.group]
     failures = fg_load32(&slot.consecutive_failures) + 1
     if plan.eject_failures and failures >= plan.eject_failures:
         fg_store(&slot.skip_until_ms, w.now_ms + plan.eject_for_ms)

@@ -76,6 +76,11 @@ def test_an_upstream_that_says_nothing_inherits() -> None:
     assert upstream.eject_for is None
 
 
+def test_idle_connections_are_given_up_before_services_usually_close_them() -> None:
+    assert Gateway().upstream_idle < 60_000
+    assert Gateway().upstream_pool >= 1000
+
+
 def test_a_key_stays_where_it_is_unless_a_bound_is_asked_for() -> None:
     upstream = Upstream(endpoints=["a:1"], balance="hash", hash_key="query:user")
 
