@@ -34,6 +34,7 @@ LADDER = [
     "fastgate.dataplane.chunked",
     "fastgate.dataplane.wire",
     "fastgate.dataplane.rewrite",
+    "fastgate.dataplane.logwriter",
     "fastgate.dataplane.accesslog",
     "fastgate.dataplane.plan",
     "fastgate.dataplane.conn",

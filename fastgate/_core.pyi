@@ -1,12 +1,12 @@
 """The one door to compiled code.
 
-Runs in: every process (Region, Plan, LIMITS), worker (Engine).
+Runs in: every process (Region, Plan, LineWriter, LIMITS), worker (Engine).
 """
 
 from collections.abc import Sequence
 from typing import Any, final
 
-__all__ = ["LIMITS", "Engine", "Plan", "Region", "native_versions"]
+__all__ = ["LIMITS", "Engine", "LineWriter", "Plan", "Region", "native_versions"]
 
 LIMITS: dict[str, int]
 """What compiled code has room for, by the names of config/bounds.py."""
@@ -89,6 +89,28 @@ class Plan:
     ) -> None: ...
 
 @final
+class LineWriter:
+    """The queue and the thread of a log that Python writes; see logwriter.pyx."""
+
+    def __new__(cls, fd: int, queue_bytes: int) -> LineWriter:
+        """Own `fd` from now on; its number stays."""
+
+    def put(self, lines: bytes) -> bool:
+        """Queue whole lines and never wait; False: they are dropped."""
+
+    def reopen(self, fd: int) -> None:
+        """Go on in `fd`, taken over, behind what is queued now."""
+
+    def wait(self, within_ms: int) -> bool:
+        """Wait until everything is written or dropped; False: it is not yet."""
+
+    def state(self) -> tuple[int, int, bool]:
+        """Lines dropped, errno of the last write, whether nothing waits."""
+
+    def close(self, within_ms: int) -> None:
+        """Write what is queued, for so long at most, and close the descriptor."""
+
+@final
 class Engine:
     """The data plane of one worker."""
 
@@ -128,6 +150,9 @@ class Engine:
         """Write what is held to the old descriptor, close it, go on with `fd`."""
 
     def flush_log(self) -> None: ...
+    def log_state(self) -> tuple[int, int, bool]:
+        """Access log lines lost so far, errno of the last write, and if none waits."""
+
     def take_incidents(self) -> tuple[list[tuple[Any, ...]], int]:
         """Take what the error log has to tell, and the count of what was lost.
 

@@ -1,8 +1,9 @@
 """The one door to compiled code: what Python may use of the data plane.
 
-Runs in: every process (Region, Plan, LIMITS), worker (Engine). Balancing, the shared
-counters behind least connections and the loop of a worker live in the rooms of
-`dataplane`; nothing outside them imports a compiled module but this one.
+Runs in: every process (Region, Plan, LineWriter, LIMITS), worker (Engine).
+Balancing, the shared counters behind least connections and the loop of a worker live
+in the rooms of `dataplane`; nothing outside them imports a compiled module but this
+one.
 """
 
 from fastgate.dataplane.accesslog cimport MIN_LOG_BYTES
@@ -15,6 +16,7 @@ from fastgate.dataplane.slots cimport MAX_ENDPOINTS, MAX_WEIGHT, MAX_WORKERS
 from fastgate.dataplane.wire cimport MAX_FIELDS, MAX_HEAD_BYTES
 
 from fastgate.dataplane.engine import Engine
+from fastgate.dataplane.logwriter import LineWriter
 from fastgate.dataplane.native import native_versions
 from fastgate.dataplane.plan import Plan
 from fastgate.dataplane.slots import Region
@@ -35,4 +37,4 @@ LIMITS = {
     "UNIX_PATH_BYTES": MAX_UNIX_PATH_BYTES,
 }
 
-__all__ = ["LIMITS", "Engine", "Plan", "Region", "native_versions"]
+__all__ = ["LIMITS", "Engine", "LineWriter", "Plan", "Region", "native_versions"]

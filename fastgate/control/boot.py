@@ -71,7 +71,8 @@ class Estate:
         """Open both logs afresh and write to them from now on.
 
         returns  (access, error) descriptors to hand on; -1 where a log is off, or
-                 cannot be opened: then the old one goes on, and a line says why
+                 cannot be opened: then the old one goes on, and a line says why.
+                 The second is the caller's to close
         """
         gateway = self.config.gateway
         access, error = self.access_log_fd, -1
@@ -83,8 +84,9 @@ class Estate:
                 access = self.access_log_fd
         fresh = self._reopen(gateway.error_log)
         if fresh >= 0:
+            # Handed on now, while ours may still be busy with the old file.
+            error = os.dup(fresh)
             self.log.replace(fresh)
-            error = self.log.fd
         return access, error
 
     def _reopen(self, target: str) -> int:

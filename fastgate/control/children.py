@@ -4,7 +4,8 @@ Runs in: master (Child, Slot, fork_worker, fork_steward); the bodies run in
 worker and steward.
 
 Everything heavy is imported before the fork, so that a child is ready within
-milliseconds; no loop and no thread exists in the master (THREATS section 4).
+milliseconds; the master has no loop, and no thread but the one that writes its log
+(dataplane/logwriter.pyx), which a child leaves behind.
 """
 
 import faulthandler
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from fastgate._core import Engine
 from fastgate.control.backoff import Backoff
 from fastgate.control.channel import BadMessageError, Channel, Kind, Message
-from fastgate.control.libc import set_process_name
+from fastgate.control.libc import fork, set_process_name
 from fastgate.control.privileges import drop
 from fastgate.control.signals import SignalQueue, held_signals
 from fastgate.control.worker import Worker
@@ -107,7 +108,7 @@ def fork_child(
     ours, theirs = Channel.pair()
     try:
         with held_signals():
-            pid = os.fork()
+            pid = fork()
             if pid == 0:
                 signals.leave_in_child()
     except OSError:
@@ -132,12 +133,14 @@ def _live(
     code = EXIT_BOOT_FAILED
     try:
         leave()
+        estate.log.after_fork()
         faulthandler.enable(estate.log.fd)
         body = _be_steward if slot.is_steward else _be_worker
         code = body(slot, estate, channel)
     except BaseException as error:
         _tell(estate, slot.name, error)
     finally:
+        estate.log.close()
         os._exit(code)
 
 

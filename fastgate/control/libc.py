@@ -5,6 +5,7 @@ Runs in: every process.
 
 import ctypes
 import os
+import warnings
 
 # linux/prctl.h
 _PR_SET_DUMPABLE = 4
@@ -39,6 +40,17 @@ def forbid_dumps() -> None:
 def set_process_name(name: str) -> None:
     """Set the name that ps and top show; the kernel keeps 15 bytes."""
     _prctl(_PR_SET_NAME, name.encode())
+
+
+def fork() -> int:
+    """Fork beside the log's thread, which Python 3.12 and later would warn of.
+
+    The thread knows nothing of Python, and the child does not touch what it held:
+    docs/decisions/0007-a-thread-for-the-log.md.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def keep_large_buffers() -> None:

@@ -2,21 +2,25 @@
 
 Runs in: every process.
 
-A log that cannot take a line (disk full, pipe unread) loses it and counts it:
-no process ever waits for its log (THREATS 82).
+A log that cannot take a line (disk full or stalled, pipe unread) loses it and counts
+it: no process ever waits for its log. A thread of each process writes
+(dataplane/logwriter.pyx); decision 0007 says why that is sound in one that forks.
 """
 
 import os
-import select
 import time
 from typing import Protocol
 
+from fastgate._core import LineWriter
 from fastgate.errors import StartError
 
 LEVELS = ("debug", "info", "warning", "error")
 _STREAMS = {"stdout": 1, "stderr": 2}
-# A pipe that polls as writable takes this much at once without blocking.
+# What a pipe takes in one piece, whoever else writes into it.
 _LONGEST_LINE_BYTES = 4096
+_QUEUE_BYTES = 256 * 1024
+# For the last lines, when a process leaves: the master waits one second for it.
+_LAST_LINES_MS = 300
 
 
 class Log(Protocol):
@@ -68,7 +72,6 @@ class ErrorLog:
 
     def __init__(self, target: str = "stderr", level: str = "info") -> None:
         self.target = target
-        self.dropped = 0
         self._least = LEVELS.index(level)
         try:
             self.fd = open_log(target)
@@ -76,6 +79,16 @@ class ErrorLog:
             raise StartError(
                 f"cannot open error log {target}: {reason(error)}"
             ) from None
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin anew in a child: the thread that writes has stayed behind."""
+        self._writer = LineWriter(self.fd, _QUEUE_BYTES)
+        self._told = 0
+
+    @property
+    def dropped(self) -> int:
+        return self._writer.state()[0]
 
     def debug(self, message: str) -> None:
         self._write(0, message)
@@ -89,17 +102,32 @@ class ErrorLog:
     def alert(self, message: str) -> None:
         self._write(3, message)
 
+    def check(self) -> None:
+        """Say how many lines were lost, once the log takes lines again."""
+        dropped, os_error, is_settled = self._writer.state()
+        lost = dropped - self._told
+        if lost and is_settled and not os_error:
+            self._told = dropped
+            self._put(2, f"{lost} lines of this log were lost before this one")
+
     def replace(self, fd: int) -> None:
-        """Write to `fd` from now on; takes it over."""
-        os.dup2(fd, self.fd, inheritable=False)
-        os.close(fd)
+        """Write to `fd` from now on, behind what is under way; takes it over."""
+        self._writer.reopen(fd)
+
+    def wait(self, within_ms: int) -> bool:
+        """Wait until all lines are written or lost; False: some are neither yet."""
+        return self._writer.wait(within_ms)
 
     def close(self) -> None:
-        os.close(self.fd)
+        """Write the last lines, if they are taken soon, and close."""
+        self._writer.close(_LAST_LINES_MS)
 
     def _write(self, level: int, message: str) -> None:
-        if level < self._least:
-            return
+        if level >= self._least:
+            self.check()
+            self._put(level, message)
+
+    def _put(self, level: int, message: str) -> None:
         # One line per message, whatever a name or a path held.
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
         if self.target in _STREAMS:
@@ -108,14 +136,40 @@ class ErrorLog:
         else:
             now = time.strftime("%Y/%m/%d %H:%M:%S")
             line = f"{now} [{LEVELS[level]}] {os.getpid()}: fastgate: {text}"
-        data = line.encode(errors="replace")[: _LONGEST_LINE_BYTES - 1] + b"\n"
-        ready = select.poll()
-        ready.register(self.fd, select.POLLOUT)
-        try:
-            # POLLERR alone (the pipe's reader is gone) must not count as room.
-            if [event for _, event in ready.poll(0)] == [select.POLLOUT]:
-                os.write(self.fd, data)
-                return
-        except OSError:
-            pass
-        self.dropped += 1
+        data = line.encode(errors="replace")[: _LONGEST_LINE_BYTES - 1]
+        self._writer.put(data + b"\n")
+
+
+class Drops:
+    """Says in the error log when lines of another log begin to be lost, and its end."""
+
+    def __init__(self, name: str, log: Log) -> None:
+        self._name = name
+        self._log = log
+        self._seen = 0
+        self._before = 0
+        self._since_s: float | None = None
+
+    def look(self, dropped: int, os_error: int, is_settled: bool) -> None:
+        """Take what the writer of that log says of itself, a few times a second."""
+        if dropped > self._seen and self._since_s is None:
+            self._before = self._seen
+            self._since_s = time.monotonic()
+            why = os.strerror(os_error).lower()
+            if not os_error:
+                why = "it does not take them: a stalled disk, or nobody reads"
+            self._log.warning(f"{self._name}: lines are lost, {why}")
+        elif (
+            self._since_s is not None
+            and dropped == self._seen
+            and is_settled
+            and not os_error
+        ):
+            for_s = time.monotonic() - self._since_s
+            self._since_s = None
+            lost = dropped - self._before
+            self._log.warning(
+                f"{self._name}: {lost} lines were lost in {for_s:.1f} s;"
+                " it takes lines again"
+            )
+        self._seen = dropped

@@ -2,8 +2,8 @@
 
 Runs in: master.
 
-No event loop and no thread: one selector over the queue of signals and the
-channels of the children. It reads no request and trusts no child.
+No event loop, and no thread but the log's: one selector over the queue of signals
+and the channels of the children. It reads no request and trusts no child.
 
     wait -> obey signals -> reap the dead -> murder the stuck -> spawn what is due
 """
@@ -121,6 +121,7 @@ class Master:
             self._reap()
             self._murder()
             self._spawn()
+            self._log.check()
             self._dismiss_steward()
         self._selector.close()
         self._say_stopped()
@@ -353,6 +354,8 @@ class Master:
             message = Message(Kind.LOGS, logs=logs)
             if fds and not child.channel.send(message, tuple(fds)):
                 self._log.warning(f"{slot.name} did not take the reopened logs")
+        if error >= 0:
+            os.close(error)
 
     # -- questions
 

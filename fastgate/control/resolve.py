@@ -4,7 +4,7 @@ Runs in: master, and in a child of it that lives as long as the resolving takes.
 
 getaddrinfo may block for half a minute a name, and nothing interrupts it. So a
 forked child asks, all names side by side, and the master waits for it and for
-signals alike: it can be told to stop at any moment, and keeps having no thread.
+signals alike: it can be told to stop at any moment, and Python has no thread in it.
 Addresses that need no resolving cost no child.
 """
 
@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, NoReturn
 
 from fastgate.config.address import Address
+from fastgate.control.libc import fork
 from fastgate.control.signals import STOPS, SignalQueue, held_signals
 
 _READ_BYTES = 65536
@@ -86,7 +87,7 @@ def resolve(addresses: Iterable[Address], signals: SignalQueue) -> Names:
 def _ask_in_child(names: list[str], signals: SignalQueue) -> dict[str, Resolved]:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     with held_signals():
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             signals.leave_in_child()
     if pid == 0:

@@ -24,6 +24,7 @@ from fastgate.control.channel import (
 )
 from fastgate.control.incidents import Teller
 from fastgate.control.libc import keep_large_buffers
+from fastgate.control.logs import Drops
 
 if TYPE_CHECKING:
     import socket
@@ -67,6 +68,7 @@ class Worker:
         self._flush_s = flush_ms / 1000
         self._sockets = sockets
         self._teller = Teller(values, log)
+        self._drops = Drops(f"worker {slot}: access log", log)
         self._leave_at_s: float | None = None
         self.is_ready = False
 
@@ -104,6 +106,8 @@ class Worker:
     def _beat(self) -> None:
         self._region.heartbeat(self._slot)
         self._teller.tell(self._engine)
+        self._drops.look(*self._engine.log_state())
+        self._log.check()
         self._loop.call_later(HEARTBEAT_S, self._beat)
 
     def _flush(self) -> None:

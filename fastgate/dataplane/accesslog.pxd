@@ -1,11 +1,13 @@
 """The access log: one line a request, formatted and buffered without Python.
 
-Runs in: worker. A full buffer is written at once, otherwise a timer does it. A
-log that cannot take a write loses lines and counts them; it never blocks.
+Runs in: worker. A full buffer goes to the writer at once, otherwise a timer sends it.
+A log that cannot take a write loses lines and counts them; it never blocks.
 """
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t
+
+from fastgate.dataplane.logwriter cimport LogWriter
 
 cdef enum:
     MAX_LINE_BYTES = 8192       # longer values are cut, in either format
@@ -42,22 +44,23 @@ cdef struct LogRecord:
     int64_t upstream_us         # to the response head; -1: none
 
 cdef struct Log:
-    int fd                      # -1: closed
     int format                  # a LogFormat
     size_t used
     size_t size
-    size_t torn                 # of them, in front: the end of a line half written
-    bint is_stream              # a pipe, a socket or a terminal, not a file
     char *data                  # [size], owned
-    int64_t dropped             # lines lost
+    LogWriter *writer           # owned; NULL: off, or closed
+    int64_t dropped             # lines lost, once it is closed
     int64_t second              # the wall-clock second that the texts below say
     char local_time[32]         # 24/Nov/2026:03:02:59 +0000
     char iso_time[32]           # 2026-11-24T03:02:59+00:00
     char http_date[32]          # Tue, 24 Nov 2026 03:02:59 GMT
 
-cdef int log_open(Log *log, int fd, int format, size_t size) except -1
-cdef void log_close(Log *log) noexcept nogil
+cdef int log_open(
+    Log *log, int fd, int format, size_t size, size_t queue_bytes
+) except -1
+cdef void log_close(Log *log, int within_ms) noexcept nogil
 cdef void log_reopen(Log *log, int fd) noexcept nogil
 cdef void log_tick(Log *log, int64_t wall_s) noexcept nogil
 cdef void log_line(Log *log, const LogRecord *record) noexcept nogil
 cdef void log_flush(Log *log) noexcept nogil
+cdef int64_t log_dropped(Log *log, int *error, bint *settled) noexcept nogil

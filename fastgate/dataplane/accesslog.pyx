@@ -2,15 +2,16 @@
 
 Every value has a budget of bytes and the budgets of a line add up to less than
 MAX_LINE_BYTES, so a line is written straight into the buffer without checks as
-soon as that much room is left. The file sees whole lines, except when the disk
-is full in the middle of one: its rest is then kept and goes first the next time.
+soon as that much room is left. Buffers go whole to the writer (logwriter.pyx).
 """
 
-from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcmp, memcpy, memmove, strlen
+from libc.string cimport memcmp, memcpy, memset, strlen
 
+from fastgate.dataplane.logwriter cimport (
+    writer_close, writer_make, writer_put, writer_reopen, writer_state,
+)
 from fastgate.dataplane.words cimport load8, put_decimal
 
 cdef extern from "<time.h>" nogil:
@@ -27,27 +28,6 @@ cdef extern from "<time.h>" nogil:
     tm *localtime_r(const time_t *, tm *)
     tm *gmtime_r(const time_t *, tm *)
     void tzset()
-
-cdef extern from "<unistd.h>" nogil:
-    ssize_t write(int, const void *, size_t)
-    int close(int)
-
-cdef extern from "<sys/stat.h>" nogil:
-    struct stat_t "stat":
-        unsigned int st_mode
-    int fstat(int, stat_t *)
-    bint S_ISREG(unsigned int)
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *, unsigned long, int)
-    short POLLOUT
-
-cdef extern from "<limits.h>" nogil:
-    size_t PIPE_BUF
 
 cdef enum:                  # budgets, in bytes as escaped
     ADDRESS_BYTES = 64
@@ -327,144 +307,69 @@ cdef void log_line(Log *log, const LogRecord *record) noexcept nogil:
     log.used = at - log.data
 
 
-# --- the buffer and its file --------------------------------------------------
-
-
-cdef size_t whole_lines(const char *p, size_t n, size_t most) noexcept nogil:
-    """Bytes of the lines at p that fit in `most`; the first one in any case."""
-    cdef size_t taken = 0
-    cdef size_t length
-    cdef const void *newline
-    while taken < n:
-        newline = memchr(p + taken, c'\n', n - taken)
-        length = <const char *>newline - (p + taken) + 1 if newline else n - taken
-        if taken and taken + length > most:
-            break
-        taken += length
-    return taken
-
-
-cdef int64_t count_lines(const char *p, size_t n) noexcept nogil:
-    cdef int64_t lines = 0
-    cdef size_t i
-    for i in range(n):
-        lines += p[i] == c'\n'
-    return lines
-
-
-cdef ssize_t write_some(const Log *log, const char *p, size_t n) noexcept nogil:
-    """One write that does not wait: the bytes taken, 0 or less if none now.
-
-    A file takes all at once. A stream is asked by poll first, since its description
-    may be shared, as standard output is, and is then not ours to make non-blocking.
-    "Room" means PIPE_BUF bytes, so no more are written at a time: whole lines, which
-    are not split then (POSIX, write), or a part of one that is longer.
-    """
-    cdef pollfd ready
-    cdef ssize_t taken
-    if log.is_stream:
-        ready.fd = log.fd
-        ready.events = POLLOUT
-        ready.revents = 0
-        if poll(&ready, 1, 0) <= 0 or not ready.revents & POLLOUT:
-            return 0
-        n = min(whole_lines(p, n, PIPE_BUF), PIPE_BUF)
-    taken = write(log.fd, p, n)
-    while taken < 0 and errno == EINTR:
-        taken = write(log.fd, p, n)
-    return taken
+# --- the buffer and its writer ------------------------------------------------
 
 
 cdef void log_flush(Log *log) noexcept nogil:
-    """Write the buffer out; what cannot be written now is dropped and counted.
-
-    Of a line that went out in part the rest is kept, so that the next line does
-    not continue it.
-    """
-    cdef size_t done = 0
-    cdef size_t rest = 0
-    cdef ssize_t taken
-    if log.data is NULL or log.used == 0:
-        return
-    while log.fd >= 0 and done < log.used:
-        taken = write_some(log, log.data + done, log.used - done)
-        if taken <= 0:
-            break
-        done += taken
-    if done < log.used:
-        if log.data[done - 1] != c'\n' if done else log.torn > 0:
-            rest = whole_lines(log.data + done, log.used - done, 0)
-        log.dropped += count_lines(
-            log.data + done + rest, log.used - done - rest
-        )
-        memmove(log.data, log.data + done, rest)
-    log.used = rest
-    log.torn = rest
-
-
-cdef void set_file(Log *log, int fd) noexcept nogil:
-    cdef stat_t status
-    log.fd = fd
-    log.is_stream = fd >= 0 and not (
-        fstat(fd, &status) == 0 and S_ISREG(status.st_mode)
-    )
-
-
-cdef void leave_file(Log *log) noexcept nogil:
-    """Write out and close; a line that stays torn in that file is lost."""
-    log_flush(log)
-    log.dropped += log.torn > 0
+    """Hand the buffer to the writer, which drops what it has no room for."""
+    if log.used:
+        writer_put(log.writer, log.data, log.used)
     log.used = 0
-    log.torn = 0
-    if log.fd >= 0:
-        close(log.fd)
-    log.fd = -1
 
 
-cdef int log_open(Log *log, int fd, int format, size_t size) except -1:
+cdef int log_open(
+    Log *log, int fd, int format, size_t size, size_t queue_bytes
+) except -1:
     """Begin a log of `format` on `fd`, which it owns from now on.
 
     size    of the buffer in bytes, at least MIN_LOG_BYTES; none is made for LOG_OFF
-    Raises ValueError for a smaller one, MemoryError.
+    queue_bytes  what may wait for the disk; at least twice the buffer
+    Raises ValueError for a smaller buffer, MemoryError.
     """
-    log.fd = -1
+    memset(log, 0, sizeof(Log))
     log.format = format
-    log.used = 0
-    log.size = 0
-    log.torn = 0
-    log.data = NULL
-    log.dropped = 0
     log.second = -1
-    log.is_stream = False
-    log.local_time[0] = 0
-    log.iso_time[0] = 0
-    log.http_date[0] = 0
-    if format != LOG_OFF:
-        if size < MIN_LOG_BYTES:
-            raise ValueError(
-                f"access log: a buffer of {size} bytes is less than {MIN_LOG_BYTES}"
-            )
-        log.data = <char *>malloc(size)
-        if log.data is NULL:
-            raise MemoryError(f"access log: buffer of {size} bytes")
-        log.size = size
-    set_file(log, fd)
     tzset()
+    if format == LOG_OFF:
+        return 0
+    if size < MIN_LOG_BYTES:
+        raise ValueError(
+            f"access log: a buffer of {size} bytes is less than {MIN_LOG_BYTES}"
+        )
+    log.data = <char *>malloc(size)
+    if log.data is NULL:
+        raise MemoryError(f"access log: buffer of {size} bytes")
+    log.size = size
+    log.writer = writer_make(fd, max(queue_bytes, 2 * size))
     return 0
 
 
-cdef void log_close(Log *log) noexcept nogil:
-    """Write out what is buffered, close the file, free the buffer."""
-    leave_file(log)
+cdef void log_close(Log *log, int within_ms) noexcept nogil:
+    """Write out what is buffered and queued, for so long; free it; close the file."""
+    if log.writer is not NULL:
+        log_flush(log)
+        log.dropped = writer_close(log.writer, within_ms)
+        log.writer = NULL
     free(log.data)
     log.data = NULL
     log.size = 0
+    log.format = LOG_OFF
 
 
 cdef void log_reopen(Log *log, int fd) noexcept nogil:
     """Finish the old file and go on in `fd`: rotation, on USR1."""
-    leave_file(log)
-    set_file(log, fd)
+    if log.writer is not NULL:
+        log_flush(log)
+        writer_reopen(log.writer, fd)
+
+
+cdef int64_t log_dropped(Log *log, int *error, bint *settled) noexcept nogil:
+    """The lines lost so far, why the last write failed, whether nothing waits."""
+    error[0] = 0
+    settled[0] = True
+    if log.writer is NULL:
+        return log.dropped
+    return writer_state(log.writer, error, settled)
 
 
 # --- the clock ----------------------------------------------------------------

@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memmove, memset
 
 from fastgate.dataplane.accesslog cimport (
-    log_close, log_flush, log_open, log_reopen, log_tick,
+    log_close, log_dropped, log_flush, log_open, log_reopen, log_tick,
 )
 from fastgate.dataplane.attempt cimport note_returns
 from fastgate.dataplane.atomics cimport fg_bump, fg_store
@@ -120,6 +120,8 @@ cdef enum:
     SCRATCH_BYTES = 131072      # what one read may bring
     ACCEPT_PAUSE_MS = 100       # after the descriptors have run out
     REPLY_BYTES = 1024
+    LOG_QUEUE_BYTES = 4194304   # of lines that wait; memory only while they do
+    LAST_LINES_MS = 500         # for them at the end; the master waits one second
 
 
 @cython.final
@@ -155,7 +157,6 @@ cdef class Engine:
             raise MemoryError("worker")
         w.epoll_fd = -1
         w.wheel.fd = -1
-        w.log.fd = -1
         w.gateway = &plan.gateway
         w.listeners = plan.listeners
         w.upstream_plans = plan.upstreams
@@ -172,7 +173,7 @@ cdef class Engine:
         self._make_tables(slot)
         log_open(
             &w.log, access_log_fd, plan.gateway.log_format,
-            plan.gateway.log_buffer_bytes,
+            plan.gateway.log_buffer_bytes, LOG_QUEUE_BYTES,
         )
         tick_second(w)
 
@@ -249,7 +250,7 @@ cdef class Engine:
         if w.exchanges.chunks is not NULL:
             for n in range(w.exchanges.made):
                 free((<Exchange *>slab_at(&w.exchanges, n)).head.data)
-        log_close(&w.log)
+        log_close(&w.log, LAST_LINES_MS)
         slab_free(&w.downstreams)
         slab_free(&w.upstreams)
         slab_free(&w.exchanges)
@@ -346,7 +347,17 @@ cdef class Engine:
         if self.w is not NULL:
             tick_second(self.w)
             log_flush(&self.w.log)
-            fg_store(&self.w.row.log_lines_dropped, self.w.log.dropped)
+
+    def log_state(self) -> tuple[int, int, bool]:
+        """Access log lines lost so far, errno of the last write, and if none waits."""
+        cdef int error
+        cdef bint settled
+        cdef int64_t dropped
+        if self.w is NULL:
+            return 0, 0, True
+        dropped = log_dropped(&self.w.log, &error, &settled)
+        fg_store(&self.w.row.log_lines_dropped, dropped)
+        return dropped, error, settled
 
     def close(self) -> None:
         """At once: every exchange, every connection, the log's last lines."""
@@ -374,7 +385,8 @@ cdef class Engine:
             if d.conn.item.is_live:
                 downstream_close(w, d, False)
         close_upstreams(w)
-        log_flush(&w.log)
+        with nogil:
+            log_close(&w.log, LAST_LINES_MS)
         fg_store(&w.row.log_lines_dropped, w.log.dropped)
         self._free_tables()
 

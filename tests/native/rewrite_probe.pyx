@@ -9,9 +9,10 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastgate.dataplane.accesslog cimport (
-    LOG_COMBINED, LOG_JSON, LOG_OFF, Log, LogRecord, Text, log_close, log_flush,
-    log_line, log_open, log_reopen, log_tick,
+    LOG_COMBINED, LOG_JSON, LOG_OFF, Log, LogRecord, Text, log_close, log_dropped,
+    log_flush, log_line, log_open, log_reopen, log_tick,
 )
+from fastgate.dataplane.logwriter cimport writer_wait
 from fastgate.dataplane.faults cimport fault_info
 from fastgate.dataplane.limits cimport Cidr, parse_address
 from fastgate.dataplane.rewrite cimport (
@@ -312,12 +313,14 @@ cdef class LogProbe:
     cdef LogRecord record
     cdef list kept
 
-    def __init__(self, int fd, form="combined", size_t size=16384):
+    def __init__(
+        self, int fd, form="combined", size_t size=16384, size_t queue_bytes=0
+    ):
         forms = {"off": LOG_OFF, "combined": LOG_COMBINED, "json": LOG_JSON}
-        log_open(&self.log, fd, forms[form], size)
+        log_open(&self.log, fd, forms[form], size, queue_bytes)
 
     def __dealloc__(self):
-        log_close(&self.log)
+        log_close(&self.log, 0)
 
     cdef Text text(self, dict values, str key):
         cdef Text text
@@ -371,8 +374,11 @@ cdef class LogProbe:
         return self.log.local_time, self.log.iso_time, self.log.http_date
 
     def flush(self):
-        """Write the buffer out."""
+        """Write the buffer out, and wait a moment until it is."""
         log_flush(&self.log)
+        if self.log.writer is not NULL:
+            with nogil:
+                writer_wait(self.log.writer, 100)
 
     def reopen(self, int fd):
         """Go on in another file."""
@@ -380,12 +386,15 @@ cdef class LogProbe:
 
     def close(self):
         """Write out, close, free."""
-        log_close(&self.log)
+        with nogil:
+            log_close(&self.log, 1000)
 
     @property
     def dropped(self):
         """Lines lost."""
-        return self.log.dropped
+        cdef int error
+        cdef bint settled
+        return log_dropped(&self.log, &error, &settled)
 
     @property
     def used(self):

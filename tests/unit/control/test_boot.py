@@ -34,6 +34,7 @@ def prepare(monkeypatch):
 def test_workers_take_as_many_connections_as_there_are_files(prepare, capfd):
     estate = prepare(164, nofile=5000)
 
+    assert estate.log.wait(5000)
     assert estate.values.gateway["max_conns"] == 50
     assert (
         "164 open files are enough for 50 connections per worker, not for"
@@ -49,12 +50,12 @@ def test_with_too_few_files_nothing_is_bound(prepare, capfd):
 
 def test_on_a_terminal_it_says_how_to_see_requests(prepare, monkeypatch, capfd):
     hint = "fastgate: requests are not logged: --access-log stdout shows them\n"
-    prepare(5000)
+    assert prepare(5000).log.wait(5000)
     assert hint not in capfd.readouterr().err
 
     monkeypatch.setattr(os, "isatty", lambda _: True)
-    prepare(5000)
+    assert prepare(5000).log.wait(5000)
     assert hint in capfd.readouterr().err
 
-    prepare(5000, access_log="stdout")
+    assert prepare(5000, access_log="stdout").log.wait(5000)
     assert hint not in capfd.readouterr().err

@@ -321,13 +321,12 @@ def test_a_pipe_that_nobody_reads_loses_whole_lines_and_never_blocks(blocking):
     log.tick(NOON_S)
     for i in range(1000):
         log.line(user_agent=b"number-%d" % i, request_line=b"x" * (i % 700))
-    log.flush()
-    dropped = log.dropped
     log.close()
     with os.fdopen(reader, "rb") as pipe:
         lines = pipe.read().splitlines()
 
-    assert len(lines) + dropped == 1000
+    # What was in a write when the log was closed is counted, and may yet arrive.
+    assert 1000 <= len(lines) + log.dropped <= 1000 + 20
     assert 10 < len(lines) < 100
     for line in lines:
         assert list(json.loads(line)) == KEYS
