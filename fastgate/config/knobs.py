@@ -772,8 +772,9 @@ def _table() -> tuple[Knob, ...]:
             kind=choice,
             default="combined",
             group=logs,
-            help="combined (as nginx writes it) or one JSON object per line",
-            choices=("combined", "json"),
+            help="combined (as nginx writes it); combined-plus: and then reason,"
+            " milliseconds, endpoint, request id; or one JSON object per line",
+            choices=("combined", "combined-plus", "json"),
         ),
         Knob(
             key="access_log_buffer",

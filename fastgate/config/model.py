@@ -229,7 +229,9 @@ class Gateway(_Settings):
     eject: str = _knob("eject")
 
     access_log: str = _knob("access_log")
-    access_log_format: Literal["combined", "json"] = _knob("access_log_format")
+    access_log_format: Literal["combined", "combined-plus", "json"] = _knob(
+        "access_log_format"
+    )
     access_log_buffer: int = _knob("access_log_buffer")
     access_log_flush: int = _knob("access_log_flush")
     error_log: str = _knob("error_log")

@@ -17,6 +17,7 @@ cdef enum LogFormat:
     LOG_OFF = 0
     LOG_COMBINED = 1
     LOG_JSON = 2
+    LOG_COMBINED_PLUS = 3
 
 cdef struct Text:  # a borrowed span
     const char *at
@@ -38,6 +39,7 @@ cdef struct LogRecord:
     int status                  # 0: none was sent
     bint is_ambiguous           # other_route is worth a member, if only null
     int retries
+    int time_ms                 # of the second that the log's clock shows
     int64_t bytes_in            # of the request's body
     int64_t bytes_out           # of the response's body, as nginx counts it
     int64_t total_us

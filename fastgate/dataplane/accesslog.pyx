@@ -35,6 +35,7 @@ cdef enum:                  # budgets, in bytes as escaped
     REQUEST_BYTES = 3072
     REFERER_BYTES = 1536
     AGENT_BYTES = 1024
+    ISO_SECOND_BYTES = 19       # of a time, what stands before the offset
 
 cdef const char *HEX_UPPER = "0123456789ABCDEF"
 cdef const char *HEX_LOWER = "0123456789abcdef"
@@ -232,6 +233,28 @@ cdef char *put_combined(
     return put(at, '"\n')
 
 
+cdef char *put_plus(char *at, const LogRecord *r) noexcept nogil:
+    """Write, over the newline of combined, what tells why and how long.
+
+    ` reason milliseconds "endpoint" "request id"`, `-` for what was not there.
+    """
+    cdef Text endpoint = r.endpoint
+    cdef Text id = r.request_id
+    if endpoint.len == 0:
+        endpoint.at = NULL
+    if id.len == 0:
+        id.at = NULL
+    at = put(at - 1, " ")
+    at = put_or_dash(at, &r.reason, WORD_BYTES)
+    at = put(at, " ")
+    at = put_ms(at, r.total_us)
+    at = put(at, ' "')
+    at = put_or_dash(at, &endpoint, WORD_BYTES)
+    at = put(at, '" "')
+    at = put_or_dash(at, &id, WORD_BYTES)
+    return put(at, '"\n')
+
+
 cdef inline char *put_member(
     char *at, const char *key, const Text *text, size_t budget
 ) noexcept nogil:
@@ -261,7 +284,10 @@ cdef char *put_json(char *at, const Log *log, const LogRecord *r) noexcept nogil
     if reason.len == 1 and reason.at[0] == c'-':
         reason.len = 0      # the table of faults writes no fault as combined would
     at = put(at, '{"time":"')
-    at = put(at, log.iso_time)
+    memcpy(at, log.iso_time, ISO_SECOND_BYTES)
+    at[ISO_SECOND_BYTES] = c'.'
+    at = put_padded(at + ISO_SECOND_BYTES + 1, r.time_ms, 3)
+    at = put(at, log.iso_time + ISO_SECOND_BYTES)
     at = put_member(at, '","client":', &r.remote_addr, ADDRESS_BYTES)
     at = put_member(at, ',"request":', &r.request_line, REQUEST_BYTES)
     at = put(at, ',"status":')
@@ -304,6 +330,8 @@ cdef void log_line(Log *log, const LogRecord *record) noexcept nogil:
         at = put_json(at, log, record)
     else:
         at = put_combined(at, log, record)
+        if log.format == LOG_COMBINED_PLUS:
+            at = put_plus(at, record)
     log.used = at - log.data
 
 
@@ -341,6 +369,7 @@ cdef int log_open(
         raise MemoryError(f"access log: buffer of {size} bytes")
     log.size = size
     log.writer = writer_make(fd, max(queue_bytes, 2 * size))
+    log_tick(log, 0)
     return 0
 
 

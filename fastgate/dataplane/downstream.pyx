@@ -515,8 +515,9 @@ cdef bint linger(Worker *w, Downstream *d) noexcept nogil:
 cdef void refuse(Worker *w, Downstream *d, int fault) noexcept nogil:
     """What came is no request: busy with saying so until the client has taken it."""
     if fault == FAULT_HEADER_TIMEOUT or fault == FAULT_INTERNAL:
-        w.request.line_len = 0
         w.request.rule = NULL
+        w.request.start = d.conn.input.data + d.conn.input.at
+        w.request.sent_len = bytes_len(&d.conn.input)
     idle_remove(w, d)
     d.phase = PHASE_BUSY
     d.goes_on = 1

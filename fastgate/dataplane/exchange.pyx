@@ -43,7 +43,6 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memset, strlen
 
-from fastgate.dataplane.accesslog cimport LOG_JSON
 from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
 from fastgate.dataplane.attempt cimport (
     charge_retry, choose, may_retry, note_answer, note_failure, release_lease,
@@ -103,7 +102,9 @@ from fastgate.dataplane.memory cimport (
 )
 from fastgate.dataplane.placement cimport balancing_key
 from fastgate.dataplane.plan cimport RoutePlan
-from fastgate.dataplane.record cimport record_begin, record_end, record_id
+from fastgate.dataplane.record cimport (
+    record_begin, record_end, record_id, record_refused,
+)
 from fastgate.dataplane.rewrite cimport (
     Framing, RequestFacts, write_reply, write_request,
 )
@@ -113,7 +114,7 @@ from fastgate.dataplane.upstream cimport (
     upstream_bind, upstream_close, upstream_open, upstream_release, upstream_side,
 )
 from fastgate.dataplane.waiting cimport wait, wait_no_more
-from fastgate.dataplane.wire cimport H_EXPECT, H_X_REQUEST_ID, Head
+from fastgate.dataplane.wire cimport H_EXPECT, Head
 
 cdef enum:
     MAX_INTERIMS = 16           # responses with status 1xx before the final one
@@ -185,18 +186,8 @@ cdef void request_refused(Worker *w, Downstream *d, int fault) noexcept nogil:
     if x is NULL:
         downstream_close(w, d, True)
         return
-    record_begin_refused(w, x)
+    record_refused(w, x)
     abandon(w, x, fault)
-
-
-cdef void record_begin_refused(Worker *w, Exchange *x) noexcept nogil:
-    """Of a refused head the log knows whose it was, and the request line if that
-    much was understood.
-    """
-    w.request.host_len = 0
-    memset(w.request.field_of, 0xFF, sizeof(w.request.field_of))
-    w.request.n_fields = 0
-    record_begin(w, x, &w.request)
 
 
 cdef void request_head(Worker *w, Downstream *d) noexcept nogil:
@@ -278,15 +269,7 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     if n < 0:
         return <int>-n
     x.head.end = <uint32_t>n
-    if w.log.format == LOG_JSON:
-        if h.field_of[<int>H_X_REQUEST_ID] >= 0:
-            record_id(
-                x,
-                h.fields[h.field_of[<int>H_X_REQUEST_ID]].value,
-                h.fields[h.field_of[<int>H_X_REQUEST_ID]].value_len,
-            )
-        else:
-            record_id(x, id, 32)
+    record_id(w, x)
     return FAULT_NONE
 
 

@@ -91,6 +91,7 @@ cdef struct Head:
     const char *upgrade_value   # the Upgrade field's value
     # a refused head
     const char *start       # where the message begins
+    uint32_t sent_len       # and how much of it was there
     const char *rule        # names the rule it broke, static text; NULL: none
     uint32_t rule_at        # offset of the byte that broke it
     int16_t field_of[32]    # [HeaderId] index of its first field, or -1 (H_COUNT <= 32)

@@ -10,7 +10,9 @@ from libc.string cimport memcpy, memset
 
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 
-from fastgate.dataplane.accesslog cimport LOG_COMBINED, LOG_JSON, LOG_OFF, Text
+from fastgate.dataplane.accesslog cimport (
+    LOG_COMBINED, LOG_COMBINED_PLUS, LOG_JSON, LOG_OFF, Text,
+)
 from fastgate.dataplane.balance cimport (
     POLICY_HASH,
     POLICY_IP_HASH,
@@ -56,7 +58,12 @@ KEYS = {
     "client": KEY_CLIENT, "path": KEY_PATH, "header": KEY_HEADER, "cookie": KEY_COOKIE,
     "query": KEY_QUERY,
 }
-cdef dict LOG_FORMATS = {"off": LOG_OFF, "combined": LOG_COMBINED, "json": LOG_JSON}
+cdef dict LOG_FORMATS = {
+    "off": LOG_OFF,
+    "combined": LOG_COMBINED,
+    "combined-plus": LOG_COMBINED_PLUS,
+    "json": LOG_JSON,
+}
 cdef dict RULE_OPS = {"set": RULE_SET, "add": RULE_ADD, "remove": RULE_REMOVE}
 
 

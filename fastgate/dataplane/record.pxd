@@ -7,5 +7,6 @@ from fastgate.dataplane.conn cimport Exchange, Worker
 from fastgate.dataplane.wire cimport Head
 
 cdef void record_begin(Worker *w, Exchange *x, const Head *h) noexcept nogil
-cdef void record_id(Exchange *x, const char *id, size_t n) noexcept nogil
+cdef void record_refused(Worker *w, Exchange *x) noexcept nogil
+cdef void record_id(Worker *w, Exchange *x) noexcept nogil
 cdef void record_end(Worker *w, Exchange *x) noexcept nogil

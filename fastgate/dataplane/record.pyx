@@ -6,10 +6,10 @@ line needs of it is copied while it is there: nothing at all when the log is off
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
-from libc.string cimport memset
+from libc.string cimport memchr, memset
 
 from fastgate.dataplane.accesslog cimport (
-    LOG_JSON, LOG_OFF, LogRecord, Text, log_line,
+    LOG_COMBINED_PLUS, LOG_JSON, LOG_OFF, LogRecord, Text, log_line, log_tick,
 )
 from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
 from fastgate.dataplane.conn cimport Exchange, Worker
@@ -18,6 +18,7 @@ from fastgate.dataplane.faults cimport (
 )
 from fastgate.dataplane.memory cimport bytes_append
 from fastgate.dataplane.rewrite cimport client_address
+from fastgate.dataplane.system cimport CLOCK_REALTIME, clock_gettime, timespec
 from fastgate.dataplane.wire cimport (
     H_AUTHORIZATION, H_REFERER, H_USER_AGENT, Field, Head, same_name,
 )
@@ -25,6 +26,7 @@ from fastgate.dataplane.wire cimport (
 cdef enum:
     MAX_STASHED = 4096          # of one value: a longer one is cut in the log
     MAX_USER = 256
+    MAX_REFUSED = 256           # of a line or a value that is no part of a request
 
 
 cdef uint32_t keep(Exchange *x, const char *at, size_t n) noexcept nogil:
@@ -72,9 +74,77 @@ cdef void record_begin(Worker *w, Exchange *x, const Head *h) noexcept nogil:
         x.stash.host_len = keep(x, h.host, h.host_len)
 
 
-cdef void record_id(Exchange *x, const char *id, size_t n) noexcept nogil:
-    """The request's X-Request-ID; called last, and only with JSON lines."""
-    x.stash.id_len = keep(x, id, n)
+cdef size_t next_line(const char *at, size_t n, const char **end) noexcept nogil:
+    """Bytes of the line at `at`, and where the next one begins."""
+    cdef const char *newline = <const char *>memchr(at, c'\n', n)
+    cdef size_t length = n if newline is NULL else newline - at
+    end[0] = at + n if newline is NULL else newline + 1
+    if length and at[length - 1] == c'\r':
+        length -= 1
+    return length
+
+
+cdef const char *find_field(
+    const char *at, size_t n, const char *name, size_t name_len, size_t *value_len
+) noexcept nogil:
+    """The value of a field in the raw lines at[0:n]; NULL: it is not there."""
+    cdef const char *end = at + n
+    cdef const char *following
+    cdef size_t length
+    while at < end:
+        length = next_line(at, end - at, &following)
+        if (
+            length > name_len and at[name_len] == c':'
+            and same_name(at, name, name_len)
+        ):
+            at += name_len + 1
+            length -= name_len + 1
+            while length and (at[0] == c' ' or at[0] == c'\t'):
+                at += 1
+                length -= 1
+            value_len[0] = length
+            return at
+        at = following
+    return NULL
+
+
+cdef void record_refused(Worker *w, Exchange *x) noexcept nogil:
+    """Copy what was sent of a refused head: its line, cut, and who sent it.
+
+    The bytes are as they came; nothing about them is known to be sound.
+    """
+    cdef Head *h = &w.request
+    cdef const char *end = h.start + h.sent_len
+    cdef const char *line = h.start
+    cdef const char *following
+    cdef const char *agent
+    cdef size_t n = 0
+    cdef size_t agent_len = 0
+    if w.log.format == LOG_OFF:
+        return
+    while line < end and (line[0] == c'\r' or line[0] == c'\n'):
+        line += 1
+    if line < end:
+        n = next_line(line, end - line, &following)
+        agent = find_field(
+            following, end - following, b"user-agent", 10, &agent_len
+        )
+        x.stash.line_len = keep(x, line, min(n, <size_t>MAX_REFUSED))
+        x.stash.has_agent = agent is not NULL
+        if agent is not NULL:
+            x.stash.agent_len = keep(x, agent, min(agent_len, <size_t>MAX_REFUSED))
+    x.stash.client_len = keep(x, x.client.peer, x.client.peer_len)
+
+
+cdef void record_id(Worker *w, Exchange *x) noexcept nogil:
+    """Copy the X-Request-ID that goes upstream, if any: called last."""
+    cdef const char *id
+    cdef size_t n = 0
+    if w.log.format != LOG_JSON and w.log.format != LOG_COMBINED_PLUS:
+        return
+    id = find_field(x.head.data, x.head.end, b"x-request-id", 12, &n)
+    if id is not NULL:
+        x.stash.id_len = keep(x, id, n)
 
 
 cdef size_t basic_user(const char *at, size_t n, char *out) noexcept nogil:
@@ -128,6 +198,7 @@ cdef void take(Text *t, const char **at, uint32_t n) noexcept nogil:
 cdef void record_end(Worker *w, Exchange *x) noexcept nogil:
     """Count the exchange, and write its line."""
     cdef LogRecord r
+    cdef timespec now
     cdef const char *at
     cdef int group = x.status // 100
     cdef const char *reason
@@ -172,4 +243,8 @@ cdef void record_end(Worker *w, Exchange *x) noexcept nogil:
     r.bytes_out = x.response_bytes
     r.total_us = w.now_us - x.started_us
     r.upstream_us = x.head_us
+    if w.log.format == LOG_JSON:
+        clock_gettime(CLOCK_REALTIME, &now)
+        log_tick(&w.log, now.tv_sec)
+        r.time_ms = <int>(now.tv_nsec // 1000000)
     log_line(&w.log, &r)

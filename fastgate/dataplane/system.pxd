@@ -31,6 +31,7 @@ cdef extern from "<time.h>" nogil:
         long tv_nsec
     enum:
         CLOCK_MONOTONIC
+        CLOCK_REALTIME
         CLOCK_REALTIME_COARSE
     int clock_gettime(int clock, timespec *ts)
 

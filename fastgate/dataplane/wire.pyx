@@ -288,6 +288,7 @@ cdef int parse_head(
     consumed[0] = 0
     h.line_len = 0
     h.start = buf
+    h.sent_len = <uint32_t>fed
     h.rule = NULL
     h.rule_at = 0
     if n == 0:

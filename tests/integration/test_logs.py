@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support import addresses
 from support.client import request
 from support.gateway import Gateway
@@ -127,6 +128,61 @@ def test_each_json_line_parses_and_tells_the_request(rig: Rig) -> None:
     assert first["route"] == first["upstream"] == "main"
     assert second["status"] == 404
     assert first["reason"] is second["reason"] is None
+
+
+def test_a_refused_request_shows_what_was_sent_escaped_and_cut(rig: Rig) -> None:
+    log = Logged(rig, "combined")
+    sent = [
+        b'GET /a"b HTTP/1.1\r\nHost: a\r\nUser-Agent: odd\r\nHost: b\r\n\r\n',
+        b"GET  /\x01 nonsense\r\nuser-agent:  scan\x7fner\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01" + b"x" * 1000 + b"\r\n\r\n",
+    ]
+    for head in sent:
+        client = rig.client(log.gateway)
+        client.send(head)
+        assert client.read_response().status == 400
+    lines = log.lines(3)
+
+    first, second, third = (line.split("] ", 1)[1] for line in lines)
+    assert first.startswith(r'"GET /a\x22b HTTP/1.1" 400 ')
+    assert first.endswith(' "-" "odd"')
+    assert second.startswith(r'"GET  /\x01 nonsense" 400 ')
+    assert second.endswith(r' "-" "scan\x7Fner"')
+    assert third.startswith(r'"\x16\x03\x01\x02\x00\x01' + "x" * 250 + '" 400 ')
+
+
+def test_a_head_that_does_not_come_to_its_end_shows_what_came(rig: Rig) -> None:
+    log = Logged(rig, "combined", header_timeout="200ms")
+    client = rig.client(log.gateway)
+    client.send(b"GET /slow HTTP/1.1\r\nHost: a\r\nX-")
+    assert client.read_response().status == 408
+
+    assert '"GET /slow HTTP/1.1" 408 ' in log.lines()[0]
+
+
+@pytest.mark.parametrize(
+    ("route", "sent"),
+    [
+        ({}, "mine"),
+        ({}, "two words"),
+        ({"request_headers": {"set": {"X-Request-ID": "set-by-rule"}}}, "mine"),
+        ({"request_headers": {"remove": ["X-Request-ID"]}}, "mine"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["json", "combined-plus"])
+def test_the_request_id_in_the_log_is_the_one_sent_upstream(
+    rig: Rig, route: dict[str, Any], sent: str, kind: str
+) -> None:
+    log = Logged(rig, kind, route=route)
+    log.gateway.fetch("GET", "/any", {"X-Request-ID": sent})
+    (line,) = log.lines()
+    (asked,) = log.origin.requests
+    there = (asked.value("x-request-id") or b"").decode() or None
+
+    if kind == "json":
+        assert json.loads(line)["request_id"] == there
+    else:
+        assert line.endswith(f' "{there or "-"}"')
 
 
 def test_no_byte_of_a_request_breaks_a_json_line(rig: Rig) -> None:

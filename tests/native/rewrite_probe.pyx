@@ -9,8 +9,20 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastgate.dataplane.accesslog cimport (
-    LOG_COMBINED, LOG_JSON, LOG_OFF, Log, LogRecord, Text, log_close, log_dropped,
-    log_flush, log_line, log_open, log_reopen, log_tick,
+    LOG_COMBINED,
+    LOG_COMBINED_PLUS,
+    LOG_JSON,
+    LOG_OFF,
+    Log,
+    LogRecord,
+    Text,
+    log_close,
+    log_dropped,
+    log_flush,
+    log_line,
+    log_open,
+    log_reopen,
+    log_tick,
 )
 from fastgate.dataplane.logwriter cimport writer_wait
 from fastgate.dataplane.faults cimport fault_info
@@ -317,6 +329,7 @@ cdef class LogProbe:
         self, int fd, form="combined", size_t size=16384, size_t queue_bytes=0
     ):
         forms = {"off": LOG_OFF, "combined": LOG_COMBINED, "json": LOG_JSON}
+        forms["combined-plus"] = LOG_COMBINED_PLUS
         log_open(&self.log, fd, forms[form], size, queue_bytes)
 
     def __dealloc__(self):
@@ -348,6 +361,7 @@ cdef class LogProbe:
         self.record.endpoint = self.text(values, "endpoint")
         self.record.reason = self.text(values, "reason")
         self.record.status = values.pop("status", 200)
+        self.record.time_ms = values.pop("time_ms", 0)
         self.record.retries = values.pop("retries", 0)
         self.record.bytes_in = values.pop("bytes_in", 0)
         self.record.bytes_out = values.pop("bytes_out", 0)

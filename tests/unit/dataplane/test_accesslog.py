@@ -149,6 +149,34 @@ def test_json_has_every_key_in_order_and_its_value(path):
     ]  # fmt: skip
 
 
+def test_json_has_the_time_in_milliseconds(path):
+    shown = parsed(path, time_ms=7)["time"]
+
+    assert re.fullmatch(r"2026-11-24T\d\d:\d\d:59\.007[+-]\d\d:\d\d", shown)
+
+
+def test_combined_plus_is_combined_and_why_how_long_where_and_which(path):
+    values = {
+        "remote_addr": b"192.0.2.1",
+        "request_line": b"GET / HTTP/1.1",
+        "user_agent": b"curl",
+    }
+    combined = written(path, **values)
+    plus = written(
+        path,
+        "combined-plus",
+        **values,
+        reason=b"upstream-reset",
+        total_us=12_034,
+        endpoint=b"10.0.0.1:9000",
+        request_id=b"ff",
+    )
+    bare = written(path, "combined-plus", **values, reason=b"-", total_us=5)
+
+    assert plus == combined[:-1] + b' upstream-reset 12.034 "10.0.0.1:9000" "ff"\n'
+    assert bare == combined[:-1] + b' - 0.005 "-" "-"\n'
+
+
 def test_json_says_null_for_what_was_not_there(path):
     record = parsed(path, status=0, reason=b"-", route=b"")
 
