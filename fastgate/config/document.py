@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from fastgate.config.knobs import GROUPS, KNOBS, Knob
+from fastgate.config.knob import Knob
+from fastgate.config.knobs import GROUPS, KNOBS
 from fastgate.config.model import (
     Config,
     Endpoint,

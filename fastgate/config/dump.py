@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from fastgate.config.knobs import GROUPS, KNOBS, Knob, Value
+from fastgate.config.knob import Knob, Value
+from fastgate.config.knobs import GROUPS, KNOBS
 from fastgate.config.load import Loaded
 from fastgate.config.locate import Path
 from fastgate.config.model import (

@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-from fastgate.config.knobs import GROUPS, KNOBS, Kind, Knob
+from fastgate.config.knob import Kind, Knob
+from fastgate.config.knobs import GROUPS, KNOBS
 from fastgate.config.quick import QUICK
 from fastgate.config.units import nearest, show
 from fastgate.errors import UsageError

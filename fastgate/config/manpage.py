@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from fastgate.config.commands import COMMANDS, EXIT_CODES, QUICK_START
 from fastgate.config.flags import COMMAND_FLAGS
-from fastgate.config.knobs import GROUPS, KNOBS, Kind, Knob
+from fastgate.config.knob import Kind, Knob
+from fastgate.config.knobs import GROUPS, KNOBS
 from fastgate.config.quick import QUICK
 
 DESCRIPTION = """\

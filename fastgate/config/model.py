@@ -49,7 +49,8 @@ from fastgate.config.checks import (
     fault,
     raise_all,
 )
-from fastgate.config.knobs import BALANCES, KNOBS, Kind, Knob, parse_eject, read_choice
+from fastgate.config.knob import Kind, Knob, parse_eject, read_choice
+from fastgate.config.knobs import BALANCES, KNOBS
 from fastgate.config.match import check_path, check_route_host, never_matched
 from fastgate.config.units import (
     BadValueError,

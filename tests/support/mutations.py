@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastgate.config.knobs import KNOBS, Kind, Knob
+from fastgate.config.knob import Kind, Knob
+from fastgate.config.knobs import KNOBS
 
 Table = dict[str, Any]
 

@@ -11,7 +11,8 @@ import pytest
 
 from fastgate import __version__, cli
 from fastgate.config.flags import settings_parser
-from fastgate.config.knobs import KNOBS, Kind
+from fastgate.config.knob import Kind
+from fastgate.config.knobs import KNOBS
 from fastgate.config.quick import QUICK
 from fastgate.errors import StartError
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastgate.config.dump import quote, render
-from fastgate.config.knobs import KNOBS, Kind, Knob
+from fastgate.config.knob import Kind, Knob
+from fastgate.config.knobs import KNOBS
 from fastgate.config.load import Loaded, _Loader, load
 from fastgate.errors import ConfigError, Problem
 
