@@ -95,7 +95,9 @@ from fastgate.dataplane.system cimport (
     EPOLL_CTL_DEL,
     EPOLLEXCLUSIVE,
     EPOLLIN,
+    MSG_DONTWAIT,
     MSG_NOSIGNAL,
+    MSG_TRUNC,
     SOCK_CLOEXEC,
     SOCK_NONBLOCK,
     accept4,
@@ -107,6 +109,7 @@ from fastgate.dataplane.system cimport (
     epoll_wait,
     errno,
     read,
+    recv,
     send,
     sockaddr,
     sockaddr_storage,
@@ -425,7 +428,10 @@ cdef class Engine:
                     self._timers()
                 conn_push(w)
             self._run_queue()
-            if n == 1 and w.run_end == 0 and data >> 62 != KIND_LISTENER:
+            if (
+                _round == 0 and n == 1 and w.run_end == 0
+                and data >> 62 != KIND_LISTENER
+            ):
                 # A quiet moment: asking whether there is more would nearly always
                 # be told no. If there is, uvloop finds the descriptor readable.
                 # Behind an accept there is: the request came with the connection.
@@ -562,7 +568,11 @@ cdef void note_accept(
 
 
 cdef void turn_away(Worker *w, int fd) noexcept nogil:
-    """At the connection limit: say so, if the socket takes it, and close."""
+    """At the connection limit: say so, if the socket takes it, and close.
+
+    What the client has sent by now is discarded first, uncopied: an unread request
+    would make the close a reset, which may overtake the answer.
+    """
     cdef char reply[REPLY_BYTES]
     cdef ssize_t n = write_reply(
         reply, REPLY_BYTES, fault_info(FAULT_OVERLOAD).status,
@@ -572,6 +582,7 @@ cdef void turn_away(Worker *w, int fd) noexcept nogil:
     fg_bump(&w.row.refused, 1)
     if n > 0:
         send(fd, reply, <size_t>n, MSG_NOSIGNAL)
+    recv(fd, NULL, SCRATCH_BYTES, MSG_TRUNC | MSG_DONTWAIT)
     close(fd)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 
@@ -70,6 +72,26 @@ def test_a_newcomer_is_turned_away_when_every_client_is_busy(rig: Rig) -> None:
     assert [client.read_response().status for client in busy] == [200, 200]
     totals = gateway.status()["totals"]
     assert (totals["retired"], totals["refused"]) == (0, 1)
+
+
+def test_who_is_turned_away_with_its_request_unread_is_not_reset(rig: Rig) -> None:
+    gate = threading.Event()
+    gateway = rig.gateway(rig.origin(hold(gate, response(200, b"late"))), max_conns=1)
+    busy = rig.client(gateway)
+    busy.send(request(*ASK))
+    eventually(lambda: gateway.status()["totals"]["exchanges"] == 1)
+    (worker,) = gateway.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    late = rig.client(gateway)
+    late.send(request("POST", "/", body=b"x" * 5000))
+    os.kill(worker, signal.SIGCONT)
+
+    raw, is_orderly = late.read_to_any_end()
+
+    assert raw.startswith(b"HTTP/1.1 503 ")
+    assert is_orderly
+    gate.set()
+    assert busy.read_response().status == 200
 
 
 def test_clients_that_never_spoke_do_not_keep_others_out(rig: Rig) -> None:
