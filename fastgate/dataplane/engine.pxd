@@ -3,6 +3,8 @@
 Runs in: worker.
 """
 
+from libc.stdint cimport int64_t
+
 from fastgate.dataplane.conn cimport Worker
 from fastgate.dataplane.memory cimport Timer
 from fastgate.dataplane.plan cimport Plan
@@ -18,6 +20,7 @@ cdef class Engine:
     cdef Worker *w
     cdef Listening *listening
     cdef int n_listening
+    cdef int64_t dropped_before  # log lines, by this slot's workers until now
     cdef Region region          # kept alive: `w` borrows from both
     cdef Plan plan
 

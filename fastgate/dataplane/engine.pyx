@@ -16,7 +16,7 @@ from fastgate.dataplane.accesslog cimport (
     log_close, log_dropped, log_flush, log_open, log_reopen, log_tick,
 )
 from fastgate.dataplane.attempt cimport note_returns
-from fastgate.dataplane.atomics cimport fg_bump, fg_store
+from fastgate.dataplane.atomics cimport fg_bump, fg_load, fg_store
 from fastgate.dataplane.balance cimport Group, group_free, group_init
 from fastgate.dataplane.conn cimport (
     KIND_DOWNSTREAM,
@@ -171,6 +171,7 @@ cdef class Engine:
         w.shared = &region.shared
         w.slot = slot
         w.row = &region.shared.workers[slot]
+        self.dropped_before = fg_load(&w.row.log_lines_dropped)
         w.events = exchange_events()
         clock_read(w)
         self._make_tables(slot)
@@ -359,7 +360,7 @@ cdef class Engine:
         if self.w is NULL:
             return 0, 0, True
         dropped = log_dropped(&self.w.log, &error, &settled)
-        fg_store(&self.w.row.log_lines_dropped, dropped)
+        fg_store(&self.w.row.log_lines_dropped, self.dropped_before + dropped)
         return dropped, error, settled
 
     def close(self) -> None:
@@ -390,7 +391,7 @@ cdef class Engine:
         close_upstreams(w)
         with nogil:
             log_close(&w.log, LAST_LINES_MS)
-        fg_store(&w.row.log_lines_dropped, w.log.dropped)
+        fg_store(&w.row.log_lines_dropped, self.dropped_before + w.log.dropped)
         self._free_tables()
 
     # --- the loop ----------------------------------------------------------

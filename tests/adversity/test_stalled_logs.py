@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import signal
 import tty
 from collections.abc import Iterator
 
@@ -88,3 +89,15 @@ def test_a_full_disk_is_told_in_the_error_log(rig: Rig) -> None:
 
     gateway.stderr.wait_for("access log: lines are lost, no space left on device")
     assert gateway.status()["totals"]["log_lines_dropped"] == 1
+
+
+def test_lines_that_a_dead_worker_lost_stay_counted(rig: Rig) -> None:
+    gateway = rig.gateway(rig.origin(), access_log="/dev/full", access_log_flush="10ms")
+    for lost in (1, 2):
+        assert gateway.fetch("GET", "/size/1").status == 200
+        eventually(
+            lambda lost=lost: gateway.status()["totals"]["log_lines_dropped"] == lost
+        )
+        (pid,) = gateway.worker_pids()
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda pid=pid: gateway.worker_pids() not in ([], [pid]))
