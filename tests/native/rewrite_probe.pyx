@@ -390,6 +390,10 @@ cdef class LogProbe:
     def flush(self):
         """Write the buffer out, and wait a moment until it is."""
         log_flush(&self.log)
+        self.wait()
+
+    def wait(self):
+        """Wait a moment until what was handed over is written."""
         if self.log.writer is not NULL:
             with nogil:
                 writer_wait(self.log.writer, 100)
