@@ -13,7 +13,7 @@ from fastgate.dataplane.conn cimport (
 from fastgate.dataplane.plan cimport MAX_UNIX_PATH_BYTES
 from fastgate.dataplane.rewrite cimport MAX_RULES
 from fastgate.dataplane.slots cimport MAX_ENDPOINTS, MAX_WEIGHT, MAX_WORKERS
-from fastgate.dataplane.wire cimport MAX_FIELDS, MAX_HEAD_BYTES
+from fastgate.dataplane.wire cimport MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES
 
 from fastgate.dataplane.engine import Engine
 from fastgate.dataplane.logwriter import LineWriter
@@ -30,6 +30,7 @@ LIMITS = {
     "TRIES": MAX_TRIES,
     "HEAD_BYTES": MAX_HEAD_BYTES,
     "HEAD_FIELDS": MAX_FIELDS,
+    "ANSWER_HEAD_BYTES": MAX_RESPONSE_HEAD_BYTES,
     "HEADER_RULES": MAX_RULES,
     "REQUEST_HEAD_BYTES": REQUEST_HEAD_BYTES,
     "RESPONSE_HEAD_BYTES": RESPONSE_HEAD_BYTES,

@@ -165,19 +165,19 @@ def check_heads(
         bounds.RESPONSE_HEAD_BYTES
         - bounds.OWN_RESPONSE_BYTES
         - len(gateway.server_header.encode())
-        - gateway.max_header
+        - gateway.max_response_header
     )
     for index, (request, response) in enumerate(routes):
-        for key, rules, room in (
-            ("request_headers", request, request_room),
-            ("response_headers", response, response_room),
+        for key, rules, room, limit in (
+            ("request_headers", request, request_room, "max_header"),
+            ("response_headers", response, response_room, "max_response_header"),
         ):
             size = _rules_bytes(rules) if rules else 0
             if size > room:
                 yield Finding(
                     ("routes", index, key),
                     f"{size} bytes of fields are more than the {room} that a head of"
-                    f" max_header = {gateway.max_header} bytes leaves room for",
+                    f" {limit} = {getattr(gateway, limit)} bytes leaves room for",
                 )
 
 

@@ -13,15 +13,17 @@ ENDPOINTS = 65536
 WEIGHT = 256
 # Endpoints that one exchange may try: the first, a replay, and the retries.
 TRIES = 10
-# Of a head as it is read. Of the room for fields, the gateway keeps a few.
+# Of a request's head as it is read; of the room for fields, one stays free.
 HEAD_BYTES = 61440
-HEAD_FIELDS = 256
-FIELDS_KEPT = 6
+HEAD_FIELDS = 513
+FIELDS_KEPT = 1
+# Of a response's head as it is read.
+ANSWER_HEAD_BYTES = 65536
 # Rules of one table of header rules: a bit each while a head is written.
 HEADER_RULES = 64
 # A head as it is written: what was read, the gateway's own fields, the rules'.
 REQUEST_HEAD_BYTES = 131072
-RESPONSE_HEAD_BYTES = 69632
+RESPONSE_HEAD_BYTES = 81920
 # What the gateway's own fields take at most. A request: the authority four times
 # (RFC 1035: 255 bytes), addresses, an identifier. A response: Date, Via, framing.
 OWN_REQUEST_BYTES = 4096

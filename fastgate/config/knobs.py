@@ -366,6 +366,24 @@ def _table() -> tuple[Knob, ...]:
             scopes=_BOTH,
         ),
         Knob(
+            key="max_response_header",
+            kind=size,
+            default="64k",
+            group=upstream,
+            help="largest response head; answered 502",
+            low=_K,
+            high=bounds.ANSWER_HEAD_BYTES,
+        ),
+        Knob(
+            key="max_response_headers",
+            kind=count,
+            default=512,
+            group=upstream,
+            help="most header fields of a response; answered 502",
+            low=1,
+            high=bounds.HEAD_FIELDS - bounds.FIELDS_KEPT,
+        ),
+        Knob(
             key="buffer_request",
             kind=size,
             default="0",
@@ -553,6 +571,15 @@ def _table() -> tuple[Knob, ...]:
             group=headers,
             help="peers whose forwarding headers are believed and appended to",
             aliases=("--forwarded-allow-ips",),
+        ),
+        Knob(
+            key="underscores",
+            kind=choice,
+            default="safe",
+            group=headers,
+            help="request fields with _ in their names; safe: dropped when an origin"
+            " could take them for one that the gateway sets or protects",
+            choices=("safe", "drop", "pass"),
         ),
         Knob(
             key="ambiguous_paths",

@@ -59,6 +59,7 @@ from fastgate.config.units import (
     parse_count,
     parse_percent,
     parse_size_bytes,
+    parse_switch,
     show,
 )
 
@@ -219,6 +220,8 @@ class Gateway(_Settings):
     between_timeout: int = _knob("between_timeout")
     tunnel_timeout: int = _knob("tunnel_timeout")
     deadline: int = _knob("deadline")
+    max_response_header: int = _knob("max_response_header")
+    max_response_headers: int = _knob("max_response_headers")
     buffer_request: int = _knob("buffer_request")
     retries: int = _knob("retries")
     retry_budget: int = _knob("retry_budget")
@@ -244,6 +247,7 @@ class Gateway(_Settings):
     x_forwarded: bool = _knob("x_forwarded")
     request_id: bool = _knob("request_id")
     trusted_proxies: tuple[str, ...] = _knob("trusted_proxies")
+    underscores: Literal["safe", "drop", "pass"] = _knob("underscores")
     ambiguous_paths: Literal["routes", "reject", "keep"] = _knob("ambiguous_paths")
 
     @property
@@ -427,6 +431,12 @@ class Upstream(_Settings):
         json_schema_extra={"type": ["string", "integer"]},
     )
     endpoints: tuple[Endpoint, ...] = Field(description="where requests go")
+    lenient: bool = Field(
+        default=False,
+        description="also take answers whose lines end in a bare LF, folded fields"
+        " and blanks behind a chunk's size (default: off)",
+        json_schema_extra={"type": ["boolean", "string"]},
+    )
 
     connect_timeout: int | None = _knob("connect_timeout", overrides=True)
     upstream_timeout: int | None = _knob("upstream_timeout", overrides=True)
@@ -457,6 +467,14 @@ class Upstream(_Settings):
     @classmethod
     def _check_balance(cls, raw: Any) -> str:
         return _choice(BALANCES, raw)
+
+    @field_validator("lenient", mode="before")
+    @classmethod
+    def _check_lenient(cls, raw: Any) -> bool:
+        try:
+            return parse_switch(raw)
+        except BadValueError as bad:
+            raise fault(str(bad), bad.suggestion) from None
 
     @field_validator("hash_bound", mode="before")
     @classmethod

@@ -64,6 +64,8 @@ PEERS: dict[str, Peers] = {
         "15k (`tune.bufsize` less `tune.maxrewrite`)",
     ),
     "max_headers": Peers("no limit", "101 (`tune.http.maxhdr`)"),
+    "max_response_header": Peers("4k or 8k (`proxy_buffer_size`)", "15k"),
+    "max_response_headers": Peers("no limit", "101 (`tune.http.maxhdr`)"),
     "max_target": Peers("8k", "within the 15k"),
     "max_body": Peers("1m", "no limit"),
     "buffer_response": Peers(
@@ -111,6 +113,7 @@ PEERS: dict[str, Peers] = {
     "trusted_proxies": Peers(
         "none (`set_real_ip_from`)", "none: a client's are passed on"
     ),
+    "underscores": Peers("dropped (`underscores_in_headers`)", "passed"),
     "ambiguous_paths": Peers(
         "matched decoded and merged, forwarded as it came",
         "matched and forwarded as it came",

@@ -109,6 +109,7 @@ def _upstream(name: str, upstream: "Upstream", gateway: "Gateway") -> dict[str, 
         "balance": upstream.balance,
         "hash_key": upstream.hash_key,
         "hash_bound": upstream.hash_bound,
+        "lenient": upstream.lenient,
         **{key: _inherited(key, upstream, gateway) for key in UPSTREAM_SETTINGS},
     }
 

@@ -84,7 +84,7 @@ def fill_tables() -> None:
         HEX_VALUE[byte] = 255
         if byte in letters[:26]:
             HOST_BYTE[byte] = O_UPPER
-        elif byte in letters or byte in digits or byte in b"-_":
+        elif byte in letters or byte in digits or byte in b"-_~!$&'()*+;=":
             HOST_BYTE[byte] = O_PLAIN
         elif byte == ord("."):
             HOST_BYTE[byte] = O_DOT
@@ -100,16 +100,23 @@ def fill_tables() -> None:
 fill_tables()
 
 
-cdef int read_port(const char *at, size_t n) noexcept nogil:
-    """The port in `n` digits: 1..65535 without leading zeros, otherwise -1."""
+cdef int read_port(const char *at, size_t n, const char **digits) noexcept nogil:
+    """The port in `n` digits, 1..65535; 0 when there are none; otherwise -1.
+
+    digits  set to the first that is no leading zero: where the port's one form is
+    """
+    cdef const char *end = at + n
     cdef int port = 0
-    cdef size_t i
-    if n == 0 or n > 5 or at[0] == c"0":
+    while at < end and at[0] == c"0":
+        at += 1
+    digits[0] = at
+    if end - at > 5 or (n > 0 and at == end):
         return -1
-    for i in range(n):
-        if not c"0" <= at[i] <= c"9":
+    while at < end:
+        if not c"0" <= at[0] <= c"9":
             return -1
-        port = port * 10 + (at[i] - c"0")
+        port = port * 10 + (at[0] - c"0")
+        at += 1
     return port if port <= 65535 else -1
 
 
@@ -132,6 +139,7 @@ cdef int canonical_literal(
     cdef size_t inner = 0
     cdef size_t length = 0
     cdef size_t tail
+    cdef const char *digits = at + n
     while 1 + inner < n and at[1 + inner] != c"]":
         inner += 1
     tail = inner + 2
@@ -148,7 +156,7 @@ cdef int canonical_literal(
     if tail < n:
         form.port = -1
         if at[tail] == c":":
-            form.port = read_port(at + tail + 1, n - tail - 1)
+            form.port = read_port(at + tail + 1, n - tail - 1, &digits)
         if form.port < 0:
             return FAULT_BAD_HOST
     if inet_ntop(AF_INET6, address, text, INET6_ADDRSTRLEN) is NULL:
@@ -156,24 +164,41 @@ cdef int canonical_literal(
     length = 0
     while text[length] != 0:
         length += 1
-    if length == inner and memcmp(text, at + 1, inner) == 0:
+    if (
+        length == inner and memcmp(text, at + 1, inner) == 0
+        and (tail == n or digits == at + tail + 1 < at + n)
+    ):
         return set_form(at, tail, n, form)
     out[0] = c"["
     memcpy(out + 1, text, length)
     out[1 + length] = c"]"
-    memcpy(out + 2 + length, at + tail, n - tail)
-    return set_form(out, length + 2, length + 2 + n - tail, form)
+    return set_form(
+        out, length + 2, put_port(out, length + 2, digits, at + n - digits), form
+    )
+
+
+cdef size_t put_port(
+    char *out, size_t end, const char *digits, size_t n
+) noexcept nogil:
+    """Write `:port` behind a host of `end` bytes, if there is one; the new end."""
+    if n == 0:
+        return end
+    out[end] = c":"
+    memcpy(out + end + 1, digits, n)
+    return end + 1 + n
 
 
 cdef int canonical_host(
     const char *at, size_t n, char *out, HostForm *form
 ) noexcept nogil:
-    """The canonical form of `host[:port]`: lower case, without a trailing dot.
+    """The canonical form of `host[:port]`: lower case, without a trailing dot, an
+    empty port or leading zeros in it.
 
     at, n   the value of Host or a target's authority; borrowed
     out     HOST_ROOM bytes, written only when the text is not canonical already
     returns FAULT_NONE or FAULT_BAD_HOST: empty, longer than MAX_HOST_BYTES, another
-            character than letters, digits, "-", "_" and ".", an empty label, an
+            character than the unreserved and sub-delims of RFC 3986, a "," (that
+            is how two Host fields look when they were joined), an empty label, an
             address in brackets that is none, or a port that is not 1..65535
     Source: RFC 3986 section 3.2.2, RFC 9110 section 7.2.
     """
@@ -182,6 +207,7 @@ cdef int canonical_host(
     cdef size_t end
     cdef bint changed = False
     cdef uint8_t kind
+    cdef const char *digits = at + n
     if n == 0 or n > MAX_HOST_BYTES + 7:
         return FAULT_BAD_HOST
     if at[0] == c"[":
@@ -203,9 +229,10 @@ cdef int canonical_host(
         i += 1
     form.port = 0
     if i < n:
-        form.port = read_port(at + i + 1, n - i - 1)
+        form.port = read_port(at + i + 1, n - i - 1, &digits)
         if form.port < 0:
             return FAULT_BAD_HOST
+        changed |= form.port == 0 or digits != at + i + 1
     end = i
     if end > 0 and at[end - 1] == c".":
         end -= 1
@@ -216,8 +243,7 @@ cdef int canonical_host(
         return set_form(at, end, n, form)
     for j in range(end):
         out[j] = at[j] | 0x20 if c"A" <= at[j] <= c"Z" else at[j]
-    memcpy(out + end, at + i, n - i)
-    return set_form(out, end, end + n - i, form)
+    return set_form(out, end, put_port(out, end, digits, at + n - digits), form)
 
 
 cdef bint query_is_clean(const char *at, size_t n) noexcept nogil:

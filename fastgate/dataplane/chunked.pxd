@@ -11,3 +11,4 @@ cdef int read_chunked(
     Parser *p, char *buf, size_t n,
     size_t *consumed, size_t *body_at, size_t *body_len, bint *done
 ) noexcept nogil
+cdef const char *chunk_rule(const Parser *p) noexcept nogil

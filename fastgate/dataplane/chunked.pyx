@@ -5,17 +5,17 @@ that the same bytes give the same answer however they were cut.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.string cimport memcpy, memmove
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memmove
 
 from fastgate.dataplane.faults cimport (
     FAULT_BAD_CHUNK, FAULT_BAD_TRAILER, FAULT_NONE,
 )
-from fastgate.dataplane.fields cimport may_be_trailer
 from fastgate.dataplane.message cimport Parser
 from fastgate.dataplane.native cimport (
     HPE_OK, HPE_PAUSED, HPE_USER, LlhttpFields, LlhttpSettings, llhttp_execute,
-    llhttp_get_error_pos, llhttp_resume, llhttp_settings_init,
+    llhttp_get_errno, llhttp_get_error_pos, llhttp_get_error_reason, llhttp_resume,
+    llhttp_set_lenient_spaces_after_chunk_size, llhttp_settings_init,
 )
 
 cdef enum:
@@ -38,9 +38,24 @@ cdef bint is_overhead(const Parser *p, size_t body, size_t framing) noexcept nog
     return total > FREE_FRAMING_BYTES and total > p.body_bytes + <int64_t>body
 
 
+cdef bint is_padded(const Parser *p, const char *buf, size_t at) noexcept nogil:
+    """Whether the chunk line that ends before buf[at] has a blank before its CRLF.
+
+    llhttp is told to take blanks behind a size, for `3 ;a=b` (RFC 9112 section
+    7.1.1 has them before a ";"). In `3 ` they are nobody's grammar.
+    """
+    cdef char last = buf[at - 3] if at >= 3 else p.tail[at]
+    return (last == c" " or last == c"\t") and not p.lenient
+
+
 cdef int body_piece(void *parser, const char *at, size_t n) noexcept nogil:
     cdef Run *run = <Run *>(<LlhttpFields *>parser).data
-    if is_overhead(<Parser *>parser, run.body_len, at - run.buf - run.body_len):
+    cdef Parser *p = <Parser *>parser
+    if p.in_chunk_line:
+        p.in_chunk_line = False
+        if is_padded(p, run.buf, at - run.buf):
+            return HPE_USER
+    if is_overhead(p, run.body_len, at - run.buf - run.body_len):
         return HPE_USER
     if run.body is NULL:
         run.body = <char *>at
@@ -52,38 +67,29 @@ cdef int body_piece(void *parser, const char *at, size_t n) noexcept nogil:
 
 cdef int chunk_line(void *parser) noexcept nogil:
     """Stop after the last chunk's line, where the trailer section begins."""
+    (<Parser *>parser).in_chunk_line = True
     if (<LlhttpFields *>parser).content_length == 0:
         return HPE_PAUSED
     return HPE_OK
 
 
-cdef int trailer_name(void *parser, const char *at, size_t n) noexcept nogil:
-    """Collect the first bytes of a name, which may come in pieces."""
-    cdef Parser *p = <Parser *>parser
-    cdef size_t have
-    if p.in_value:
-        p.in_value = False
-        p.trailer_name_len = 0
-    have = p.trailer_name_len
-    if have < sizeof(p.trailer_name):
-        memcpy(
-            p.trailer_name + have, at, min(n, sizeof(p.trailer_name) - have)
-        )
-    p.trailer_name_len = <uint8_t>min(have + n, <size_t>255)
-    return HPE_OK
+cdef void keep_tail(Parser *p, const char *buf, size_t n) noexcept nogil:
+    """Note the last bytes read, n > 0, for a chunk line that goes on behind them."""
+    cdef size_t i
+    for i in range(3):
+        if i + n < 3:
+            p.tail[i] = p.tail[i + n]
+        else:
+            p.tail[i] = buf[n - 3 + i]
 
 
-cdef int trailer_value(void *parser, const char *at, size_t n) noexcept nogil:
-    """Judge the name once its value begins (RFC 9110 section 6.5.1)."""
-    cdef Parser *p = <Parser *>parser
-    cdef const char *name = p.trailer_name
-    cdef size_t length = p.trailer_name_len
-    if p.in_value:
-        return HPE_OK
-    p.in_value = True
-    if not may_be_trailer(name, min(length, sizeof(p.trailer_name))):
-        return HPE_USER
-    return HPE_OK
+cdef const char *chunk_rule(const Parser *p) noexcept nogil:
+    """What the chunked body broke that read_chunked last refused: static text."""
+    cdef const char *reason = llhttp_get_error_reason(p.llhttp)
+    cdef int error = llhttp_get_errno(p.llhttp)
+    if error == HPE_USER or error == HPE_OK or error == HPE_PAUSED or reason is NULL:
+        return "chunk lines padded with blanks, larger than the data, or long trailers"
+    return reason
 
 
 cdef int message_end(void *parser) noexcept nogil:
@@ -103,9 +109,10 @@ cdef int read_chunked(
     done      whether the message is complete: last chunk and trailer section read
     returns   FAULT_NONE, or FAULT_BAD_CHUNK or FAULT_BAD_TRAILER for good
 
-    Chunk extensions and trailers are dropped. Framing may not cost more bytes than
-    the body, beyond FREE_FRAMING_BYTES; anything wrong after the last chunk's line
-    is FAULT_BAD_TRAILER.
+    Chunk extensions and trailers, whatever their names (RFC 9112 section 7.1.2), are
+    dropped; llhttp refuses Content-Length and Transfer-Encoding there. Framing
+    may not cost more bytes than the body, beyond FREE_FRAMING_BYTES; anything wrong
+    after the last chunk's line is FAULT_BAD_TRAILER.
     """
     cdef LlhttpFields *fields = <LlhttpFields *>p.llhttp
     cdef Run run
@@ -123,6 +130,7 @@ cdef int read_chunked(
     fields.data = &run
     fields.settings = &BODY
     llhttp_resume(p.llhttp)
+    llhttp_set_lenient_spaces_after_chunk_size(p.llhttp, 1)
     if not p.in_trailer:
         error = llhttp_execute(p.llhttp, buf, n)
         if error != HPE_OK and error != HPE_PAUSED:
@@ -130,6 +138,8 @@ cdef int read_chunked(
         at = n
         if error == HPE_PAUSED:
             at = llhttp_get_error_pos(p.llhttp) - buf
+            if is_padded(p, buf, at):
+                return FAULT_BAD_CHUNK
         if is_overhead(p, run.body_len, at - run.body_len):
             return FAULT_BAD_CHUNK
         p.body_bytes += run.body_len
@@ -139,9 +149,9 @@ cdef int read_chunked(
             body_len[0] = run.body_len
         consumed[0] = at
         if error == HPE_OK:
+            keep_tail(p, buf, n)
             return FAULT_NONE
         p.in_trailer = True
-        p.in_value = True       # so that the first name starts afresh
         llhttp_resume(p.llhttp)
     error = llhttp_execute(p.llhttp, buf + at, n - at)
     if error == HPE_PAUSED:
@@ -161,8 +171,6 @@ def fill_settings() -> None:
     llhttp_settings_init(&BODY)
     BODY.on_body = body_piece
     BODY.on_chunk_header = chunk_line
-    BODY.on_header_field = trailer_name
-    BODY.on_header_value = trailer_value
     BODY.on_message_complete = message_end
 
 

@@ -94,7 +94,7 @@ from fastgate.dataplane.system cimport (
     sockaddr_storage,
 )
 from fastgate.dataplane.wire cimport (
-    MAX_HEAD_BYTES, parse_head, parser_init, read_chunked,
+    MAX_HEAD_BYTES, chunk_rule, parse_head, parser_init, read_chunked,
 )
 
 cdef enum:
@@ -127,7 +127,7 @@ cdef Downstream *downstream_open(
     d.listener = listener
     d.requests = 0
     peer_name(w, d, peer)
-    parser_init(&d.conn.parser, False)
+    parser_init(&d.conn.parser, False, False)
     fg_bump32(&w.row.connections, 1)
     # A client that says nothing has as long as one that is slow to say it.
     d.read_deadline_ms = w.now_ms + w.gateway.header_timeout_ms
@@ -620,6 +620,7 @@ cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
                 &c.parser, at, n, &used, &body_at, &body_len, &done
             )
             if fault:
+                w.request.rule = chunk_rule(&c.parser)
                 w.events.client_fault(w, d.exchange, fault)
                 return
             if done:
@@ -694,7 +695,8 @@ cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogi
     cdef Conn *c = &x.client.conn
     cdef char *room = conn_stage(w, c, RESPONSE_HEAD_BYTES)
     cdef ssize_t n = write_response(
-        room, RESPONSE_HEAD_BYTES, &w.response, &w.routes[x.route].response, framing
+        room, RESPONSE_HEAD_BYTES, &w.response, &w.routes[x.route].response, framing,
+        w.log.http_date,
     )
     if n < 0:
         return <int>-n

@@ -117,7 +117,7 @@ from fastgate.dataplane.waiting cimport wait, wait_no_more
 from fastgate.dataplane.wire cimport H_EXPECT, Head
 
 cdef enum:
-    MAX_INTERIMS = 16           # responses with status 1xx before the final one
+    MAX_INTERIMS = 100          # responses with status 1xx before the final one
     HEAD_USUAL_BYTES = 2048     # room for the request head as it goes upstream
     HEAD_KEPT_BYTES = 4096      # an exchange keeps a head buffer up to this size
     REPLY_BYTES = 1024
@@ -460,7 +460,9 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
                 conn_push(w)
         return
 
-    if h.status == 101 and not (x.wants_tunnel and h.upgrade):
+    # Before the end of the request no other protocol may begin (RFC 9110 section
+    # 7.8): a 101 that comes earlier is no answer to it.
+    if h.status == 101 and not (x.wants_tunnel and h.upgrade and x.request_done):
         upstream_fault(w, x, FAULT_UPSTREAM_BAD)
         return
     x.head_us = w.now_us - x.forwarded_us

@@ -16,9 +16,9 @@ cdef enum Fault:
     FAULT_BAD_TARGET        # the target is malformed, or leaves the root
     FAULT_AMBIGUOUS_PATH    # its readings take different routes
     FAULT_BAD_HEADER        # a name or value that may not be forwarded
-    FAULT_BAD_CONNECTION    # Connection lists a header that may not be hop-by-hop
+    FAULT_BAD_CONNECTION    # Connection lists too many names
     FAULT_BAD_CHUNK         # chunked framing is malformed or mostly overhead
-    FAULT_BAD_TRAILER       # a trailer field that may not be a trailer
+    FAULT_BAD_TRAILER       # the trailer section is malformed or too large
     FAULT_HEAD_TOO_LARGE
     FAULT_TOO_MANY_FIELDS
     FAULT_TARGET_TOO_LONG

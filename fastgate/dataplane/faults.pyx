@@ -30,10 +30,10 @@ row(
 row(FAULT_BAD_HEADER, 400, SIDE_CLIENT, "bad-header", "invalid header field")
 row(
     FAULT_BAD_CONNECTION, 400, SIDE_CLIENT,
-    "bad-connection", "Connection names a field that it may not",
+    "bad-connection", "Connection lists too many names",
 )
 row(FAULT_BAD_CHUNK, 400, SIDE_CLIENT, "bad-chunk", "invalid chunked body")
-row(FAULT_BAD_TRAILER, 400, SIDE_CLIENT, "bad-trailer", "forbidden trailer field")
+row(FAULT_BAD_TRAILER, 400, SIDE_CLIENT, "bad-trailer", "malformed trailers")
 row(FAULT_HEAD_TOO_LARGE, 431, SIDE_CLIENT, "header-too-large", "header too large")
 row(
     FAULT_TOO_MANY_FIELDS, 431, SIDE_CLIENT,

@@ -12,8 +12,5 @@ cdef HeaderId header_id(const char *name, size_t n) noexcept nogil
 cdef bint same_name(const char *a, const char *b, size_t n) noexcept nogil
 cdef bint value_is(const Field *f, const char *lower, size_t n) noexcept nogil
 cdef const char *token_end(const char *at, const char *end) noexcept nogil
-cdef uint32_t sort_fields(Head *h, bint response) noexcept nogil
-cdef bint drop_listed(
-    Head *h, const char *token, size_t n, bint response
-) noexcept nogil
-cdef bint may_be_trailer(const char *name, size_t n) noexcept nogil
+cdef uint32_t sort_fields(Head *h, bint response, int underscores) noexcept nogil
+cdef void drop_listed(Head *h, const char *token, size_t n) noexcept nogil

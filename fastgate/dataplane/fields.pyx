@@ -16,10 +16,14 @@ from fastgate.dataplane.message cimport (
     H_X_FORWARDED_HOST, H_X_FORWARDED_PORT, H_X_FORWARDED_PREFIX, H_X_FORWARDED_OTHER,
     H_X_REAL_IP, H_FORWARDED, H_X_REQUEST_ID, H_VIA, H_SERVER, H_DATE, H_USER_AGENT,
     H_REFERER, H_AUTHORIZATION, H_COOKIE, H_COUNT,
+    UNDERSCORES_DROP, UNDERSCORES_SAFE,
 )
 from fastgate.dataplane.words cimport load8
 
 assert H_COUNT <= 32, "field_of has 32 places"
+
+cdef enum:
+    MAX_RULED = 64              # longer than every name with a rule
 
 cdef struct Name:               # a slot of the perfect hash below
     char text[28]
@@ -29,8 +33,7 @@ cdef struct Name:               # a slot of the perfect hash below
 cdef Name NAMES[64]
 cdef Name ALIASES[64]
 cdef uint8_t DROPPED[H_COUNT]               # hop-by-hop, whoever lists it
-cdef uint8_t NOT_LISTABLE[H_COUNT]          # may not be named by Connection
-cdef uint8_t NOT_A_TRAILER[H_COUNT]
+cdef uint8_t NOT_LISTABLE[H_COUNT]          # stays although Connection names it
 cdef uint8_t TOKEN[256]
 
 
@@ -154,8 +157,22 @@ cdef inline bint is_blank(char c) noexcept nogil:
     return c == c" " or c == c"\t"
 
 
-cdef uint32_t sort_fields(Head *h, bint response) noexcept nogil:
-    """Trim values, give ids, fill field_of; returns the ids seen twice, as bits."""
+cdef bint reads_as_ruled(const char *name, size_t n) noexcept nogil:
+    """Whether a name is one with a rule for an origin that reads "_" as "-"."""
+    cdef char dashed[MAX_RULED]
+    cdef size_t i
+    # Longer names have a rule only by how they begin.
+    n = min(n, <size_t>MAX_RULED)
+    for i in range(n):
+        dashed[i] = c"-" if name[i] == c"_" else name[i]
+    return header_id(dashed, n) != H_OTHER
+
+
+cdef uint32_t sort_fields(Head *h, bint response, int underscores) noexcept nogil:
+    """Trim values, give ids, fill field_of; returns the ids seen twice, as bits.
+
+    underscores  an Underscores. Responses keep such names: no origin reads them
+    """
     cdef uint32_t doubled = 0
     cdef int i
     cdef int id
@@ -168,8 +185,13 @@ cdef uint32_t sort_fields(Head *h, bint response) noexcept nogil:
         id = header_id(f.name, f.name_len)
         f.id = <uint8_t>id
         if id == H_OTHER:
-            # Responses keep such names: no origin reads them for another.
-            f.dropped = not response and has_underscore(f.name, f.name_len)
+            f.dropped = not response and has_underscore(f.name, f.name_len) and (
+                underscores == UNDERSCORES_DROP
+                or (
+                    underscores == UNDERSCORES_SAFE
+                    and reads_as_ruled(f.name, f.name_len)
+                )
+            )
             continue
         f.dropped = DROPPED[id]
         if h.field_of[id] < 0:
@@ -179,36 +201,21 @@ cdef uint32_t sort_fields(Head *h, bint response) noexcept nogil:
     return doubled
 
 
-cdef bint drop_listed(
-    Head *h, const char *token, size_t n, bint response
-) noexcept nogil:
-    """Mark the fields that Connection lists; False when it may not list that one."""
+cdef void drop_listed(Head *h, const char *token, size_t n) noexcept nogil:
+    """Mark the fields of a name that Connection lists, unless it may not list that.
+
+    Were Host, framing, credentials or what proxies say of the client dropped at a
+    client's word, the origin would take the request for another's.
+    """
     cdef int id = header_id(token, n)
     cdef int i
     cdef Field *f
     if NOT_LISTABLE[id]:
-        # An upstream that lists one only loses its say in the matter.
-        return response
+        return
     for i in range(h.n_fields):
         f = &h.fields[i]
         if f.id == id and f.name_len == n and same_name(f.name, token, n):
             f.dropped = True
-    return True
-
-
-cdef bint may_be_trailer(const char *name, size_t n) noexcept nogil:
-    """Whether a trailer of that name is harmless (RFC 9110 section 6.5.1).
-
-    Of Content-*, only Content-Digest is made to be one (RFC 9530 section 2).
-    """
-    if n == 14 and folds_to(name, "content-digest", 14):
-        return True
-    return not (
-        NOT_A_TRAILER[<int>header_id(name, n)]
-        or (n >= 8 and folds_to(name, "content-", 8))
-        or (n >= 6 and folds_to(name, "proxy-", 6))
-        or (n >= 10 and folds_to(name, "set-cookie", 10))
-    )
 
 
 KNOWN_NAMES = {
@@ -286,8 +293,6 @@ def fill_tables() -> None:
         H_X_REAL_IP, H_X_REQUEST_ID, H_VIA,
     ):
         NOT_LISTABLE[id] = True
-    for id in range(1, <int>H_COUNT):
-        NOT_A_TRAILER[id] = id not in (H_SERVER, H_DATE, H_USER_AGENT, H_REFERER)
 
 
 fill_tables()

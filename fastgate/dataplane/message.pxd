@@ -8,8 +8,9 @@ connection, because a head that is not complete yet is kept as bytes, not as spa
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
 
 cdef enum:
-    MAX_FIELDS = 256        # room in a Head; the configured limit is at most 250
-    MAX_HEAD_BYTES = 61440  # the largest head that may be configured, 60 KiB
+    MAX_FIELDS = 513        # room in a Head; the configured limit is at most 512
+    MAX_HEAD_BYTES = 61440  # the largest request head that may be configured, 60 KiB
+    MAX_RESPONSE_HEAD_BYTES = 65536     # likewise of a response
     LLHTTP_BYTES = 96
 
 cdef enum HeaderId:         # names the gateway itself has a rule for
@@ -51,7 +52,7 @@ cdef struct Field:          # one header line; spans borrowed from the message
     uint32_t value_len
     uint16_t name_len
     uint8_t id              # a HeaderId
-    uint8_t dropped         # hop-by-hop, Connection-listed, or `_` in its name
+    uint8_t dropped         # hop-by-hop, Connection-listed, or a name with `_`
 
 cdef struct Head:
     # start line
@@ -106,10 +107,16 @@ cdef inline int broke(
     h.rule_at = <uint32_t>(at - h.start)
     return fault
 
+cdef enum Underscores:      # request fields with `_` in their names
+    UNDERSCORES_SAFE = 0    # dropped when they read as a name with a rule
+    UNDERSCORES_DROP
+    UNDERSCORES_PASS
+
 cdef struct HeadLimits:
     uint32_t max_head_bytes
     uint32_t max_fields
     uint32_t max_target_bytes
+    uint8_t underscores     # an Underscores
 
 cdef struct Parser:         # lives in each connection
     char llhttp[LLHTTP_BYTES]   # first: llhttp's callbacks are given its address
@@ -118,10 +125,12 @@ cdef struct Parser:         # lives in each connection
     # of a head that is not complete yet, and of the trailer section
     uint32_t target_bytes
     uint32_t trailer_bytes
+    uint32_t fields_at      # responses: where the fields begin; 0: not known yet
     uint16_t n_fields       # values begun
     uint16_t max_fields
     uint8_t response
+    uint8_t lenient         # responses: bare LF, folds and padded chunk sizes pass
     uint8_t in_value        # the last span was a piece of a value
     uint8_t in_trailer
-    uint8_t trailer_name_len    # 255: that or longer
-    char trailer_name[32]   # its first bytes
+    uint8_t in_chunk_line   # the line of a chunk was read, nothing of its data yet
+    char tail[3]            # of the chunked body, the last bytes that were read

@@ -6,7 +6,7 @@ found has this layout, and raises ImportError otherwise.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint16_t, uint64_t
 
 cdef enum:
     LLHTTP_PARSER_BYTES = 96
@@ -39,6 +39,9 @@ cdef enum LlhttpError:          # the numbers that a strict parser can report to
     HPE_USER = 24
     HPE_CR_EXPECTED = 25
 
+cdef enum:
+    F_CONTENT_LENGTH = 0x20     # of LlhttpFields.flags: one was read
+
 # A parser is LLHTTP_PARSER_BYTES of memory owned by the caller, aligned to 8.
 ctypedef int (*llhttp_cb)(void *parser) noexcept nogil
 ctypedef int (*llhttp_data_cb)(
@@ -67,7 +70,9 @@ cdef struct LlhttpFields:       # what no getter gives, by the offsets of the AB
     void *data                  # the caller's; llhttp only keeps it
     char _56[8]
     uint64_t content_length     # of the message, or left of the current chunk
-    char _72[16]
+    char _72[10]
+    uint16_t flags
+    char _84[4]
     const LlhttpSettings *settings
 
 cdef void (*llhttp_init)(
@@ -80,6 +85,13 @@ cdef void (*llhttp_resume)(void *parser) noexcept nogil
 cdef int (*llhttp_get_errno)(const void *parser) noexcept nogil
 cdef const char *(*llhttp_get_error_pos)(const void *parser) noexcept nogil
 cdef const char *(*llhttp_get_error_reason)(const void *parser) noexcept nogil
+cdef void (*llhttp_set_lenient_headers)(void *parser, int on) noexcept nogil
+cdef void (*llhttp_set_lenient_optional_cr_before_lf)(
+    void *parser, int on
+) noexcept nogil
+cdef void (*llhttp_set_lenient_spaces_after_chunk_size)(
+    void *parser, int on
+) noexcept nogil
 cdef int (*llhttp_get_method)(void *parser) noexcept nogil
 cdef int (*llhttp_get_http_major)(void *parser) noexcept nogil
 cdef int (*llhttp_get_http_minor)(void *parser) noexcept nogil

@@ -64,6 +64,8 @@ def bind() -> None:
     global llhttp_get_error_pos, llhttp_get_error_reason
     global llhttp_get_method, llhttp_get_http_major
     global llhttp_get_http_minor, llhttp_get_status_code, llhttp_method_name
+    global llhttp_set_lenient_headers, llhttp_set_lenient_optional_cr_before_lf
+    global llhttp_set_lenient_spaces_after_chunk_size
     if sys.byteorder != "little" or sizeof(void *) != 8:
         raise refuse("this machine is not 64-bit little-endian")
     path = os.fsencode(httptools_parser.__file__)
@@ -106,6 +108,15 @@ def bind() -> None:
     llhttp_method_name = <const char *(*)(int) noexcept nogil>symbol(
         so, b"llhttp_method_name"
     )
+    llhttp_set_lenient_headers = <void (*)(void *, int) noexcept nogil>symbol(
+        so, b"llhttp_set_lenient_headers"
+    )
+    llhttp_set_lenient_optional_cr_before_lf = <void (*)(
+        void *, int
+    ) noexcept nogil>symbol(so, b"llhttp_set_lenient_optional_cr_before_lf")
+    llhttp_set_lenient_spaces_after_chunk_size = <void (*)(
+        void *, int
+    ) noexcept nogil>symbol(so, b"llhttp_set_lenient_spaces_after_chunk_size")
 
 
 def check_sizes() -> None:
@@ -233,6 +244,7 @@ def check_fields() -> None:
         ok
         and llhttp_execute(&parser, plain, 39) == HPE_PAUSED
         and parser.content_length == 77
+        and parser.flags == F_CONTENT_LENGTH
         and llhttp_get_status_code(&parser) == 404
         and llhttp_get_http_minor(&parser) == 0
         and seen.others == 1

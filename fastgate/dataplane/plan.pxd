@@ -54,6 +54,7 @@ cdef struct UpstreamPlan:
     uint32_t buffer_request_bytes   # of a body, read before an endpoint is picked
     int max_connections         # per endpoint and worker; 0: no limit
     int queue_size
+    uint8_t lenient             # bare LF, folds and padded chunk sizes are taken
 
 cdef struct RoutePlan:
     Text name
@@ -84,6 +85,7 @@ cdef struct GatewayPlan:
     uint32_t high_water_bytes   # queued to one side before the other is paused
     int max_connections
     int accept_batch
+    HeadLimits response_head
     uint8_t half_close          # a client's FIN behind a request is not its leaving
     uint8_t ambiguous_paths     # where no route takes the path
     int log_format              # an accesslog.LogFormat

@@ -38,7 +38,10 @@ from fastgate.dataplane.system cimport (
     sockaddr_in6,
     sockaddr_un,
 )
-from fastgate.dataplane.wire cimport MAX_FIELDS, MAX_HEAD_BYTES, header_id
+from fastgate.dataplane.wire cimport (
+    MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES, UNDERSCORES_DROP,
+    UNDERSCORES_PASS, UNDERSCORES_SAFE, header_id,
+)
 
 # An endpoint's identity must be the same in every worker and after a restart.
 cdef uint64_t IDENTITY_SEED = 0x66617374
@@ -63,6 +66,9 @@ cdef dict LOG_FORMATS = {
     "combined": LOG_COMBINED,
     "combined-plus": LOG_COMBINED_PLUS,
     "json": LOG_JSON,
+}
+cdef dict UNDERSCORES = {
+    "safe": UNDERSCORES_SAFE, "drop": UNDERSCORES_DROP, "pass": UNDERSCORES_PASS,
 }
 cdef dict RULE_OPS = {"set": RULE_SET, "add": RULE_ADD, "remove": RULE_REMOVE}
 
@@ -168,6 +174,13 @@ cdef class Plan:
             raise ValueError("max_headers is out of range")
         if not 0 < g["max_header"] <= MAX_HEAD_BYTES:
             raise ValueError("max_header is out of range")
+        if not 0 < g["max_response_headers"] < MAX_FIELDS:
+            raise ValueError("max_response_headers is out of range")
+        if not 0 < g["max_response_header"] <= MAX_RESPONSE_HEAD_BYTES:
+            raise ValueError("max_response_header is out of range")
+        p.response_head.max_head_bytes = g["max_response_header"]
+        p.response_head.max_fields = g["max_response_headers"]
+        p.head.underscores = UNDERSCORES[g["underscores"]]
         p.head.max_head_bytes = g["max_header"]
         p.head.max_fields = g["max_headers"]
         p.head.max_target_bytes = g["max_target"]
@@ -267,6 +280,7 @@ cdef class Plan:
         u.buffer_request_bytes = row["buffer_request"]
         u.max_connections = row["upstream_max"]
         u.queue_size = row["queue"]
+        u.lenient = row["lenient"]
         u.n_endpoints = len(row["endpoints"])
         if u.first_endpoint < 0 or u.first_endpoint + u.n_endpoints > self.n_endpoints:
             raise IndexError("endpoints out of range")
@@ -295,6 +309,7 @@ cdef class Plan:
         r.request.request_id = gateway["request_id"]
         r.request.via = gateway["via"]
         self._fill_rules(&r.request.rules, row["request_rules"])
+        r.request.rules.dashes = gateway["underscores"] == "safe"
         r.response.server = self.gateway.server
         r.response.server_len = self.gateway.server_len
         r.response.via = gateway["via"]

@@ -30,6 +30,7 @@ cdef struct Rule:
 cdef struct Rules:
     int n
     Rule *rules             # [n], borrowed from the plan
+    uint8_t dashes          # a name means the ones with "_" for "-" as well
 
 cdef struct RequestPolicy:  # of a route; borrowed from the plan
     const char *host        # what Host becomes; NULL: the client's is kept
@@ -71,7 +72,7 @@ cdef ssize_t write_request(
 ) noexcept nogil
 cdef ssize_t write_response(
     char *out, size_t room, const Head *h,
-    const ResponsePolicy *policy, const Framing *framing
+    const ResponsePolicy *policy, const Framing *framing, const char *date
 ) noexcept nogil
 cdef ssize_t write_reply(
     char *out, size_t room, int status, const char *text,

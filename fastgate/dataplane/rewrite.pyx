@@ -13,7 +13,8 @@ from fastgate.dataplane.faults cimport (
 )
 from fastgate.dataplane.limits cimport is_trusted, parse_address
 from fastgate.dataplane.wire cimport (
-    Field, H_CONNECTION, H_CONTENT_LENGTH, H_FORWARDED, H_HOST, H_HTTP2_SETTINGS,
+    Field, H_CONNECTION, H_CONTENT_LENGTH, H_DATE, H_FORWARDED, H_HOST,
+    H_HTTP2_SETTINGS,
     H_KEEP_ALIVE, H_PROXY_CONNECTION, H_SERVER, H_TRANSFER_ENCODING, H_UPGRADE,
     H_VIA, H_X_FORWARDED_FOR, H_X_FORWARDED_HOST, H_X_FORWARDED_OTHER,
     H_X_FORWARDED_PORT, H_X_FORWARDED_PREFIX, H_X_FORWARDED_PROTO, H_X_REAL_IP,
@@ -151,12 +152,26 @@ cdef bint is_present(const Head *h, HeaderId id) noexcept nogil:
 # --- rules --------------------------------------------------------------------
 
 
+cdef bint same_but_dashes(const char *a, const char *b, size_t n) noexcept nogil:
+    """Whether an origin that reads "_" as "-" takes two names for the same."""
+    cdef size_t i
+    for i in range(n):
+        if not same_name(a + i, b + i, 1) and not (
+            (a[i] == c"-" or a[i] == c"_") and (b[i] == c"-" or b[i] == c"_")
+        ):
+            return False
+    return True
+
+
 cdef inline bint rule_names(
-    const Rule *rule, uint32_t id, const char *name, size_t n
+    const Rules *rules, int i, uint32_t id, const char *name, size_t n
 ) noexcept nogil:
-    return (
-        rule.id == id and rule.name_len == n and same_name(rule.name, name, n)
-    )
+    cdef const Rule *rule = &rules.rules[i]
+    if rule.id != id or rule.name_len != n:
+        return False
+    if rules.dashes:
+        return same_but_dashes(rule.name, name, n)
+    return same_name(rule.name, name, n)
 
 
 cdef int last_word(
@@ -165,9 +180,7 @@ cdef int last_word(
     """Index of the last SET or REMOVE of this name behind `after`, or -1."""
     cdef int i = rules.n - 1
     while i > after:
-        if rules.rules[i].op != RULE_ADD and rule_names(
-            &rules.rules[i], id, name, n
-        ):
+        if rules.rules[i].op != RULE_ADD and rule_names(rules, i, id, name, n):
             return i
         i -= 1
     return -1
@@ -486,12 +499,14 @@ cdef void put_status(
 
 cdef ssize_t write_response(
     char *out, size_t room, const Head *h,
-    const ResponsePolicy *policy, const Framing *framing
+    const ResponsePolicy *policy, const Framing *framing, const char *date
 ) noexcept nogil:
     """Write the response head that goes to the client, always HTTP/1.1.
 
     out     room bytes; what it holds after a fault is undefined
     h       of the upstream
+    date    now, as an IMF-fixdate: for a final response that has no Date of its
+            own (RFC 9110 section 6.6.1); NULL: none
     returns bytes written, -FAULT_UPSTREAM_BAD if a byte may not stand where it
             stands or the status is no three digits, or -FAULT_INTERNAL if
             `room` is too small or there are more rules than MAX_RULES
@@ -535,6 +550,15 @@ cdef ssize_t write_response(
     elif framing.client_minor == 0:
         put_text(&o, "Connection: keep-alive\r\n")
 
+    if (
+        date is not NULL
+        and h.status >= 200
+        and not is_present(h, H_DATE)
+        and wanted(&o, rules, &placed, look, H_DATE, "Date")
+    ):
+        put_text(&o, "Date: ")
+        put_value(&o, date, strlen(date))
+        put_text(&o, "\r\n")
     if policy.server is not NULL and policy.server_len and wanted(
         &o, rules, &placed, look, H_SERVER, "Server"
     ):

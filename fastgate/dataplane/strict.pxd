@@ -10,4 +10,7 @@ cdef bint ends_in_version(const char *line, const char *end) noexcept nogil
 cdef int finish_request(
     Head *h, const HeadLimits *limits, const char *line, const char *end
 ) noexcept nogil
-cdef int finish_response(Head *h, const char *line, const char *end) noexcept nogil
+cdef int check_status_line(
+    Head *h, const char *line, const char *eol, bint lenient
+) noexcept nogil
+cdef int finish_response(Head *h) noexcept nogil

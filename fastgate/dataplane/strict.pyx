@@ -6,7 +6,7 @@ its rule stands. What is refused is listed in tests/unit/dataplane/test_wire.py.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from fastgate.dataplane.canonical cimport (
     HOST_ROOM, HostForm, TargetForm, canonical_host, canonical_target,
@@ -23,7 +23,7 @@ from fastgate.dataplane.fields cimport (
 from fastgate.dataplane.message cimport (
     MAX_HEAD_BYTES, Field, Head, HeadLimits, broke,
     H_HOST, H_CONTENT_LENGTH, H_TRANSFER_ENCODING, H_CONNECTION, H_UPGRADE,
-    H_HTTP2_SETTINGS, H_EXPECT,
+    H_HTTP2_SETTINGS, H_EXPECT, UNDERSCORES_PASS,
 )
 
 cdef enum:
@@ -119,13 +119,17 @@ cdef int64_t read_length(const Field *f) noexcept nogil:
     return length
 
 
-cdef int read_framing(Head *h, uint32_t doubled) noexcept nogil:
-    """Fill content_length and chunked (RFC 9112 section 6.3); exactly one of them."""
+cdef int read_framing(Head *h, uint32_t doubled, bint response) noexcept nogil:
+    """Fill content_length and chunked (RFC 9112 section 6.3); exactly one of them.
+
+    A response may say the same Content-Length more than once (RFC 9110 section 8.6).
+    """
+    cdef int i
     cdef int coding = first(h, H_TRANSFER_ENCODING)
     cdef int length = first(h, H_CONTENT_LENGTH)
     h.content_length = -1
     h.chunked = False
-    if doubled & (1 << H_CONTENT_LENGTH):
+    if doubled & (1 << H_CONTENT_LENGTH) and not response:
         return broke_in(
             h, FAULT_BAD_FRAMING, "more than one Content-Length", H_CONTENT_LENGTH
         )
@@ -154,11 +158,23 @@ cdef int read_framing(Head *h, uint32_t doubled) noexcept nogil:
             return broke_in(
                 h, FAULT_BAD_FRAMING, "Content-Length is no number", H_CONTENT_LENGTH
             )
+        if doubled & (1 << H_CONTENT_LENGTH):
+            for i in range(length + 1, h.n_fields):
+                if (
+                    h.fields[i].id == H_CONTENT_LENGTH
+                    and read_length(&h.fields[i]) != h.content_length
+                ):
+                    return broke(
+                        h, FAULT_BAD_FRAMING, "two different Content-Lengths",
+                        h.fields[i].value,
+                    )
     return FAULT_NONE
 
 
-cdef int read_connection(Head *h, bint response) noexcept nogil:
-    """The options of all Connection fields as CONNECTION_* bits; -1: malformed.
+cdef int read_connection(Head *h) noexcept nogil:
+    """The options of all Connection fields as CONNECTION_* bits; -1: too many names.
+
+    A member that is no name (`keep-alive; x`, `timeout=5`) is passed over.
 
     Source: RFC 9110 section 7.6.1.
     """
@@ -184,8 +200,9 @@ cdef int read_connection(Head *h, bint response) noexcept nogil:
             while at < end and is_blank(at[0]):
                 at += 1
             if n == 0 or (at < end and at[0] != c","):
-                broke(h, 0, "Connection has a member that is no name", token)
-                return -1
+                while at < end and at[0] != c",":
+                    at += 1
+                continue
             if n == 10 and same_name(token, "keep-alive", 10):
                 options |= CONNECTION_KEEP_ALIVE
             elif n == 5 and same_name(token, "close", 5):
@@ -197,9 +214,7 @@ cdef int read_connection(Head *h, bint response) noexcept nogil:
                 if listed > MAX_LISTED:
                     broke(h, 0, "Connection lists more than 32 names", token)
                     return -1
-                if not drop_listed(h, token, n, response):
-                    broke(h, 0, "Connection lists a field that it may not", token)
-                    return -1
+                drop_listed(h, token, n)
     return options
 
 
@@ -212,12 +227,12 @@ cdef bint names_h2c(const char *at, size_t n) noexcept nogil:
     return False
 
 
-cdef int read_options(Head *h, uint32_t doubled, bint response) noexcept nogil:
+cdef int read_options(Head *h, uint32_t doubled) noexcept nogil:
     """Fill keep_alive, upgrade and upgrade_value from Connection and Upgrade."""
     cdef int options = 0
     cdef int upgrade = first(h, H_UPGRADE)
     if first(h, H_CONNECTION) >= 0:
-        options = read_connection(h, response)
+        options = read_connection(h)
         if options < 0:
             return FAULT_BAD_CONNECTION
     # RFC 9112 section 9.3.
@@ -308,14 +323,13 @@ cdef int read_target(Head *h, HostForm *host) noexcept nogil:
     """Fill path, raw_path and query from any form of target, and host from
     absolute-form.
 
-    Source: RFC 9112 section 3.2.
+    Source: RFC 9112 sections 3.2 and 3.2.2.
     """
     cdef TargetForm form
     cdef HostForm named
     cdef const char *at = h.target
     cdef const char *end = at + h.target_len
     cdef const char *start
-    cdef int default_port
     cdef int fault
     form.query = end
     form.query_len = 0
@@ -331,10 +345,8 @@ cdef int read_target(Head *h, HostForm *host) noexcept nogil:
         if at[0] != c"/":
             if h.target_len > 7 and same_name(at, "http://", 7):
                 at += 7
-                default_port = 80
             elif h.target_len > 8 and same_name(at, "https://", 8):
                 at += 8
-                default_port = 443
             else:
                 return broke(
                     h, FAULT_BAD_TARGET, "the target is no path and no http URL", at
@@ -346,16 +358,8 @@ cdef int read_target(Head *h, HostForm *host) noexcept nogil:
                 return broke(
                     h, FAULT_BAD_TARGET, "the target's host is no host[:port]", start
                 )
-            if first(h, H_HOST) < 0:
-                host[0] = named
-            elif (
-                named.host_len != host.host_len
-                or memcmp(named.host, host.host, host.host_len) != 0
-                or (named.port or default_port) != (host.port or default_port)
-            ):
-                return broke(
-                    h, FAULT_BAD_HOST, "Host is not the target's host", start
-                )
+            # Whatever Host says, the target's authority takes its place.
+            host[0] = named
         if at < end and at[0] == c"/":
             fault = canonical_target(
                 at, end - at,
@@ -419,53 +423,66 @@ cdef int finish_request(
     fault = check_request_line(h, line, end)
     if fault != FAULT_NONE:
         return fault
-    doubled = sort_fields(h, False)
+    doubled = sort_fields(h, False, limits.underscores)
     h.status = 0
     h.reason_len = 0
     h.reason = NULL
-    fault = read_framing(h, doubled)
+    fault = read_framing(h, doubled, False)
     if fault == FAULT_NONE:
         fault = read_host(h, doubled, &host)
     if fault == FAULT_NONE:
         fault = read_target(h, &host)
     if fault == FAULT_NONE:
-        fault = read_options(h, doubled, False)
+        fault = read_options(h, doubled)
     if fault == FAULT_NONE:
         fault = check_expect(h)
     h.has_body = h.chunked or h.content_length > 0
-    if h.has_body:
-        h.upgrade = False
     return fault
 
 
 # --- responses -----------------------------------------------------------------
 
 
-cdef int check_status_line(Head *h, const char *line, const char *end) noexcept nogil:
-    """`HTTP/1.x SP 3digits [SP reason] CRLF`; fills minor, status, line and reason."""
+cdef int check_status_line(
+    Head *h, const char *line, const char *eol, bint lenient
+) noexcept nogil:
+    """`HTTP/1.d 1*SP 3digits [SP reason] CRLF`; fills minor, status, line and reason.
+
+    eol      the LF
+    lenient  that LF may stand alone
+    A higher minor version is read as 1 (RFC 9110 section 6.2).
+    """
     cdef int status = 0
     cdef int i
-    cdef const char *eol
-    if end - line < 16 or memcmp(line, b"HTTP/1.", 7) != 0 or line[8] != c" ":
+    cdef const char *at = line + 9
+    cdef const char *end = eol
+    if eol > line and (eol - 1)[0] == c"\r":
+        end -= 1
+    elif not lenient:
+        return broke(
+            h, FAULT_UPSTREAM_BAD, "the status line ends in LF without CR", eol
+        )
+    if end - line < 12 or memcmp(line, b"HTTP/1.", 7) != 0 or line[8] != c" ":
         return broke(h, FAULT_UPSTREAM_BAD, NOT_A_STATUS_LINE, line)
-    if line[7] != c"0" and line[7] != c"1":
+    if not c"0" <= line[7] <= c"9":
         return broke(h, FAULT_UPSTREAM_BAD, NOT_A_STATUS_LINE, line + 7)
-    for i in range(9, 12):
-        if not c"0" <= line[i] <= c"9":
-            return broke(h, FAULT_UPSTREAM_BAD, NOT_A_STATUS_LINE, line + i)
-        status = status * 10 + (line[i] - c"0")
-    if status < 100 or status > 599:
-        return broke(h, FAULT_UPSTREAM_BAD, "the status is not 100 to 599", line + 9)
-    eol = <const char *>memchr(line + 12, c"\r", end - line - 12)
-    if eol is NULL or (eol != line + 12 and line[12] != c" "):
-        return broke(h, FAULT_UPSTREAM_BAD, NOT_A_STATUS_LINE, line + 12)
-    h.minor = line[7] == c"1"
+    while at < end and at[0] == c" ":
+        at += 1
+    for _ in range(3):
+        if at == end or not c"0" <= at[0] <= c"9":
+            return broke(h, FAULT_UPSTREAM_BAD, NOT_A_STATUS_LINE, at)
+        status = status * 10 + (at[0] - c"0")
+        at += 1
+    if status < 100:
+        return broke(h, FAULT_UPSTREAM_BAD, "the status is not 100 to 999", at - 3)
+    if at != end and at[0] != c" ":
+        return broke(h, FAULT_UPSTREAM_BAD, NOT_A_STATUS_LINE, at)
+    h.minor = line[7] != c"0"
     h.status = <uint16_t>status
     h.line = line
-    h.line_len = <uint32_t>(eol - line)
-    h.reason = eol if eol == line + 12 else line + 13
-    h.reason_len = <uint32_t>(eol - h.reason)
-    # llhttp takes any byte in a reason phrase.
+    h.line_len = <uint32_t>(end - line)
+    h.reason = at if at == end else at + 1
+    h.reason_len = <uint32_t>(end - h.reason)
     for i in range(<int>h.reason_len):
         if h.reason[i] == 0x7F or (
             0 <= h.reason[i] < 0x20 and h.reason[i] != c"\t"
@@ -477,11 +494,9 @@ cdef int check_status_line(Head *h, const char *line, const char *end) noexcept 
     return FAULT_NONE
 
 
-cdef int finish_response(Head *h, const char *line, const char *end) noexcept nogil:
-    """Judge a response head that llhttp took, and complete `h`."""
+cdef int finish_response(Head *h) noexcept nogil:
+    """Judge the fields of a response head, whose status line was read."""
     cdef uint32_t doubled
-    if check_status_line(h, line, end) != FAULT_NONE:
-        return FAULT_UPSTREAM_BAD
     h.method = 0
     h.method_name = NULL
     h.method_len = 0
@@ -490,10 +505,10 @@ cdef int finish_response(Head *h, const char *line, const char *end) noexcept no
     h.target = h.path = h.raw_path = h.query = h.host = h.authority = NULL
     h.target_len = h.path_len = h.raw_path_len = h.query_len = 0
     h.host_len = h.authority_len = h.odd = 0
-    doubled = sort_fields(h, True)
-    if read_framing(h, doubled) != FAULT_NONE:
+    doubled = sort_fields(h, True, UNDERSCORES_PASS)
+    if read_framing(h, doubled, True) != FAULT_NONE:
         return FAULT_UPSTREAM_BAD
-    if read_options(h, doubled, True) != FAULT_NONE:
+    if read_options(h, doubled) != FAULT_NONE:
         return FAULT_UPSTREAM_BAD
     h.upgrade = h.upgrade and h.status == 101
     return FAULT_NONE

@@ -114,7 +114,7 @@ from fastgate.dataplane.system cimport (
     socklen_t,
 )
 from fastgate.dataplane.wire cimport (
-    H_KEEP_ALIVE, Field, parse_head, parser_init, read_chunked, same_name,
+    H_KEEP_ALIVE, Field, chunk_rule, parse_head, parser_init, read_chunked, same_name,
 )
 
 cdef enum:
@@ -208,7 +208,7 @@ cdef int dial(
     u.life = LIFE_CONNECTING if pending else LIFE_BUSY
     u.reused = 0
     u.keep_ms = -1
-    parser_init(&u.conn.parser, True)
+    parser_init(&u.conn.parser, True, plan_of(w, u).lenient)
     pool_count(w, endpoint, 1)
     fg_bump32(&w.row.upstream_connections, 1)
     fg_bump(&w.shared.counts[w.slot * w.n_endpoints + endpoint].connects, 1)
@@ -491,7 +491,7 @@ cdef void read_more_head(Worker *w, Upstream *u) noexcept nogil:
         return
     c.input.end += <uint32_t>n
     fault = parse_head(
-        &c.parser, &w.response, &w.gateway.head,
+        &c.parser, &w.response, &w.gateway.response_head,
         c.input.data + c.input.at, bytes_len(&c.input), c.fed, &used,
     )
     if fault == FAULT_PARTIAL:
@@ -529,7 +529,7 @@ cdef void feed(Worker *w, Upstream *u, char *at, size_t n) noexcept nogil:
                 return
             used = 0
             fault = parse_head(
-                &c.parser, &w.response, &w.gateway.head, at, n, 0, &used
+                &c.parser, &w.response, &w.gateway.response_head, at, n, 0, &used
             )
             if fault == FAULT_PARTIAL:
                 if not bytes_append(&c.input, at, n):
@@ -575,6 +575,7 @@ cdef void feed(Worker *w, Upstream *u, char *at, size_t n) noexcept nogil:
         done = False
         fault = read_chunked(&c.parser, at, n, &used, &body_at, &body_len, &done)
         if fault:
+            w.response.rule = chunk_rule(&c.parser)
             w.events.upstream_fault(w, x, FAULT_UPSTREAM_CUT)
             return
         if body_len:

@@ -6,10 +6,12 @@ everything that another room needs can be cimported from here.
 
 from libc.stddef cimport size_t
 
-from fastgate.dataplane.chunked cimport read_chunked
+from fastgate.dataplane.chunked cimport chunk_rule, read_chunked
 from fastgate.dataplane.fields cimport header_id, same_name
 from fastgate.dataplane.message cimport (
-    LLHTTP_BYTES, MAX_FIELDS, MAX_HEAD_BYTES, Field, Head, HeaderId, HeadLimits, Parser,
+    LLHTTP_BYTES, MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES,
+    UNDERSCORES_DROP, UNDERSCORES_PASS, UNDERSCORES_SAFE,
+    Field, Head, HeaderId, HeadLimits, Parser,
     H_OTHER, H_HOST, H_CONTENT_LENGTH, H_TRANSFER_ENCODING, H_CONNECTION, H_KEEP_ALIVE,
     H_PROXY_CONNECTION, H_PROXY_AUTHENTICATE, H_PROXY_AUTHORIZATION, H_TE, H_TRAILER,
     H_UPGRADE, H_HTTP2_SETTINGS, H_EXPECT, H_X_FORWARDED_FOR, H_X_FORWARDED_PROTO,
@@ -18,7 +20,8 @@ from fastgate.dataplane.message cimport (
     H_REFERER, H_AUTHORIZATION, H_COOKIE, H_COUNT,
 )
 
-cdef void parser_init(Parser *p, bint response) noexcept nogil
+cdef void parser_init(Parser *p, bint response, bint lenient) noexcept nogil
+cdef bint is_blank_head(const char *buf, size_t n) noexcept nogil
 cdef int parse_head(
     Parser *p, Head *h, const HeadLimits *limits,
     const char *buf, size_t n, size_t already, size_t *consumed

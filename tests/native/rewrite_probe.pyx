@@ -143,7 +143,8 @@ cdef class RequestProbe(Message):
     def __init__(
         self, fields=(), *, rules=(), host=None, x_forwarded=False, forwarded=False,
         request_id=False, via=False, peer=b"192.0.2.7", v6=False, trusted=False,
-        port=8080, scheme=b"http", own_id=b"0" * 32, tunnel=False, **start,
+        port=8080, scheme=b"http", own_id=b"0" * 32, tunnel=False,
+        dashes=False, **start,
     ):
         cdef uint32_t n
         self.fill(list(fields), start)
@@ -156,6 +157,7 @@ cdef class RequestProbe(Message):
         self.policy.request_id = request_id
         self.policy.via = via
         self.fill_rules(&self.policy.rules, list(rules))
+        self.policy.rules.dashes = dashes
         self.facts.peer = self.keep(peer, &self.facts.peer_len)
         self.facts.peer_is_v6 = v6
         self.facts.trusted = trusted
@@ -167,10 +169,14 @@ cdef class RequestProbe(Message):
     def read(self, bytes raw):
         """Take the head from bytes, as a client sends it; the word of a fault."""
         cdef Parser parser
-        cdef HeadLimits limits = HeadLimits(MAX_HEAD_BYTES, 250, 8192, False)
+        cdef HeadLimits limits
+        memset(&limits, 0, sizeof(limits))
+        limits.max_head_bytes = MAX_HEAD_BYTES
+        limits.max_fields = 250
+        limits.max_target_bytes = 8192
         cdef size_t consumed = 0
         self.kept.append(raw)
-        parser_init(&parser, False)
+        parser_init(&parser, False, False)
         cdef int fault = parse_head(
             &parser, self.head, &limits, raw, len(raw), 0, &consumed
         )
@@ -211,8 +217,10 @@ cdef class ResponseProbe(Message):
     def __init__(
         self, fields=(), *, rules=(), server=None, via=False, length=-1,
         send_chunked=False, bodiless=False, close=False, client_minor=1,
-        tunnel=False, **start,
+        tunnel=False, date=None, **start,
     ):
+        cdef uint32_t n
+        self.date = NULL if date is None else self.keep(date, &n)
         start.setdefault("status", 200)
         self.fill(list(fields), start)
         if start:
@@ -232,7 +240,7 @@ cdef class ResponseProbe(Message):
         """The bytes that go to the client, or the word of the fault."""
         cdef char *out = guarded(room)
         cdef ssize_t n = write_response(
-            out, room, self.head, &self.policy, &self.framing
+            out, room, self.head, &self.policy, &self.framing, self.date
         )
         try:
             return outcome(out, n, room)
@@ -249,7 +257,7 @@ cdef class ResponseProbe(Message):
             began = now_ns()
             for _round in range(rounds):
                 total += write_response(
-                    out, 65536, self.head, &self.policy, &self.framing
+                    out, 65536, self.head, &self.policy, &self.framing, self.date
                 )
             began = now_ns() - began
         if total <= 0:

@@ -57,6 +57,7 @@ cdef struct Script:
     int n_cuts
     wire.HeadLimits limits
     bint response
+    bint lenient
     const uint8_t *message
     size_t size
 
@@ -246,7 +247,7 @@ cdef int run(
     cdef int i = 0 if cut else s.n_cuts
     cdef int broken
     memset(o, 0, sizeof(Outcome))
-    wire.parser_init(parser, s.response)
+    wire.parser_init(parser, s.response, s.lenient)
     o.fault = faults.FAULT_PARTIAL
     while i <= s.n_cuts:
         n = s.cuts[i]
@@ -261,11 +262,12 @@ cdef int run(
         if o.fault != faults.FAULT_PARTIAL:
             break
         already = n
-    if o.fault < 0 or o.fault > faults.FAULT_UPSTREAM_BAD:
+    if o.fault < 0 or o.fault >= faults.FAULT_COUNT:
         return 15
     if o.fault != faults.FAULT_NONE:
         if s.response and o.fault not in (
-            <int>faults.FAULT_PARTIAL, <int>faults.FAULT_UPSTREAM_BAD
+            <int>faults.FAULT_PARTIAL, <int>faults.FAULT_UPSTREAM_BAD,
+            <int>faults.FAULT_UPSTREAM_HEAD,
         ):
             return 14
         return 0
@@ -314,6 +316,8 @@ cdef int feed(const uint8_t *data, size_t size, bint response) noexcept nogil:
         return 0
     at += 2 * s.n_cuts
     s.response = response
+    s.limits.underscores = data[at] >> 3 & 1
+    s.lenient = response and data[at] & 4
     s.limits.max_head_bytes = 200 if data[at] & 2 else 32768
     s.limits.max_fields = 4 if data[at] & 2 else 128
     s.limits.max_target_bytes = 40 if data[at] & 2 else 16384

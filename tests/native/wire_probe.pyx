@@ -39,6 +39,11 @@ NAMES = {
         "upstream-header-too-large": faults.FAULT_UPSTREAM_HEAD,
     }.items()
 }
+UNDERSCORES = {
+    "safe": wire.UNDERSCORES_SAFE,
+    "drop": wire.UNDERSCORES_DROP,
+    "pass": wire.UNDERSCORES_PASS,
+}
 H_OTHER = wire.H_OTHER
 H_COUNT = wire.H_COUNT
 H_HOST = wire.H_HOST
@@ -94,6 +99,7 @@ cdef class Wire:
     def __cinit__(
         self, bint response=False, *, uint32_t max_head_bytes=32768,
         uint32_t max_fields=128, uint32_t max_target_bytes=16384,
+        underscores="safe", bint lenient=False,
     ):
         self.head_ = <Head *>malloc(sizeof(Head))
         if self.head_ is NULL:
@@ -101,7 +107,8 @@ cdef class Wire:
         self.limits.max_head_bytes = max_head_bytes
         self.limits.max_fields = max_fields
         self.limits.max_target_bytes = max_target_bytes
-        wire.parser_init(&self.parser, response)
+        self.limits.underscores = UNDERSCORES[underscores]
+        wire.parser_init(&self.parser, response, lenient)
 
     def __dealloc__(self):
         free(self.head_)

@@ -18,4 +18,6 @@ def test_a_knob_reaches_as_far_as_compiled_code_and_no_further() -> None:
     assert KNOBS["max_header"].high == LIMITS["HEAD_BYTES"]
     assert KNOBS["max_target"].high == LIMITS["HEAD_BYTES"]
     assert KNOBS["max_headers"].high < LIMITS["HEAD_FIELDS"]
+    assert KNOBS["max_response_headers"].high < LIMITS["HEAD_FIELDS"]
+    assert KNOBS["max_response_header"].high == LIMITS["ANSWER_HEAD_BYTES"]
     assert KNOBS["access_log_buffer"].low == LIMITS["LEAST_LOG_BUFFER_BYTES"]

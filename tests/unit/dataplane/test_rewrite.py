@@ -394,7 +394,7 @@ def forwarded(raw, **how):
 def test_a_browsers_request_goes_on_as_it_came_but_for_its_connection():
     assert forwarded(
         b"GET /%61/../b?c=d HTTP/1.1\r\nHost: EXAMPLE.com:80\r\naccept:  */*  \r\n"
-        b"Connection: keep-alive, X-Mine\r\nX-Mine: 1\r\nX_Alias: 1\r\nTE: trailers\r\n"
+        b"Connection: keep-alive, X-Mine\r\nX-Mine: 1\r\nX_Real_IP: 1\r\n"
         b"X-Forwarded-For: 203.0.113.9\r\n\r\n",
         x_forwarded=True,
     ) == (
@@ -769,3 +769,45 @@ def test_any_bytes_in_the_chain_tell_an_address(raw):
 
     assert 0 < len(told) <= 46
     assert set(told) <= set(b"0123456789abcdefABCDEF.:")
+
+
+# --- Date, and names with an underscore ---------------------------------------
+
+NOW = b"Tue, 24 Nov 2026 03:02:59 GMT"
+
+
+def test_a_final_response_without_date_is_given_one():
+    _, written = head_of(response((b"A", b"1"), date=NOW, length=0))
+
+    assert (b"Date", NOW) in written
+
+
+@pytest.mark.parametrize("status", [600, 777, 999])
+def test_a_status_that_nobody_registered_passes(status):
+    start, _ = head_of(response(status=status, reason=b"Own"))
+
+    assert start == b"HTTP/1.1 %d Own" % status
+
+
+def test_a_date_of_the_upstream_is_kept_and_an_interim_response_needs_none():
+    _, written = head_of(response((b"date", b"x"), date=NOW))
+
+    assert [value for name, value in written if name.lower() == b"date"] == [b"x"]
+    assert b"Date" not in response(status=103, bodiless=True, date=NOW)
+
+
+def test_a_date_that_connection_drops_is_replaced_and_rules_reach_ours():
+    _, written = head_of(response((b"Date", b"x", True), date=NOW))
+
+    assert (b"Date", NOW) in written
+    assert b"Date" not in response(date=NOW, rules=[("remove", b"Date", b"")])
+
+
+@pytest.mark.parametrize("op", ["set", "remove"])
+def test_a_rule_means_the_name_with_underscores_too_where_origins_may(op):
+    rules = [(op, b"X-User-Role", b"guest")]
+    sent = [(b"X_User_Role", b"admin"), (b"x_user-role", b"admin"), (b"X_User", b"1")]
+    left = [(b"X-User-Role", b"guest")] if op == "set" else []
+
+    assert fields_of(*sent, rules=rules, dashes=True) == [*left, (b"X_User", b"1")]
+    assert fields_of(*sent, rules=rules) == [*sent, *left]

@@ -100,8 +100,9 @@ def test_a_request_head_is_read_whole() -> None:
     assert not head["has_body"]
 
 
-def test_one_empty_line_before_a_request_is_skipped_and_counted() -> None:
-    data = b"\r\n" + request()
+@pytest.mark.parametrize("lines", [1, 2, 4])
+def test_empty_lines_before_a_request_are_skipped_and_counted(lines: int) -> None:
+    data = b"\r\n" * lines + request()
     fault, consumed, head = read(data)
 
     assert (fault, consumed) == ("none", len(data))
@@ -171,6 +172,9 @@ def test_http_1_0_may_come_without_host() -> None:
         (b"OPTIONS http://a.b HTTP/1.1", b"a.b", b"*", b"", b"a.b"),
         (b"OPTIONS * HTTP/1.1", b"a.b", b"*", b"", b"a.b"),
         (b"GET http://a.b/x HTTP/1.0", b"", b"/x", b"", b"a.b"),
+        (b"GET http://a.b/x HTTP/1.1", b"other", b"/x", b"", b"a.b"),
+        (b"GET http://a.b:81/x HTTP/1.1", b"a.b", b"/x", b"", b"a.b"),
+        (b"GET http://a.b:443/x HTTP/1.1", b"a.b", b"/x", b"", b"a.b"),
     ],
 )
 def test_every_form_of_target_gives_one_host_and_path(
@@ -250,13 +254,23 @@ def test_a_known_name_that_connection_lists_is_dropped_too() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name", [b"X_Forwarded_For", b"a_b", b"_", b"Content-Type_", b"accept_encoding-x"]
-)
-def test_an_underscore_drops_a_request_field_and_spares_a_response_field(
+PLAIN = [b"a_b", b"_", b"Content-Type_", b"accept_encoding-x", b"x" * 90 + b"_"]
+RULED = [
+    b"X_Forwarded_For", b"x_forwarded-for", b"Content_Length", b"TRANSFER_ENCODING",
+    b"X_Request_ID", b"X_Real-IP", b"True_Client_IP", b"User_Agent",
+    b"X_Forwarded_Client_Cert_Chain_And_" + b"a_long_tail_" * 5,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *RULED])
+def test_a_name_with_an_underscore_is_dropped_where_it_reads_as_one_with_a_rule(
     name: bytes,
 ) -> None:
-    assert dropped(head_of(request(name + b": 1"))) == {name}
+    data = request(name + b": 1")
+
+    assert dropped(head_of(data)) == ({name} if name in RULED else set())
+    assert dropped(head_of(data, underscores="drop")) == {name}
+    assert dropped(head_of(data, underscores="pass")) == set()
     assert dropped(head_of(response(name + b": 1"), response=True)) == set()
 
 
@@ -277,7 +291,7 @@ def test_an_underscore_drops_a_request_field_and_spares_a_response_field(
         ),
         (
             [b"Connection: upgrade", b"Upgrade: websocket", b"Content-Length: 1"],
-            False,
+            True,
         ),
         (
             [b"Connection: upgrade", b"Upgrade: websocket", b"Content-Length: 0"],
@@ -289,11 +303,11 @@ def test_an_underscore_drops_a_request_field_and_spares_a_response_field(
                 b"Upgrade: websocket",
                 b"Transfer-Encoding: chunked",
             ],
-            False,
+            True,
         ),
     ],
 )
-def test_upgrade_needs_both_fields_no_body_and_another_protocol_than_h2c(
+def test_upgrade_needs_both_fields_and_another_protocol_than_h2c(
     lines: list[bytes], upgrade: bool
 ) -> None:
     head = head_of(post(*lines))
@@ -407,7 +421,8 @@ def test_a_transfer_coding_besides_chunked_is_not_implemented(data: bytes) -> No
     b"GET / HTTP/1.1\r\r\nHost: a\r\n\r\n",
     b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"\r\n" * 5 + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"\r\n\r\rGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     b"\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
 )
 def test_a_line_ends_in_cr_lf_and_nothing_else(data: bytes) -> None:
@@ -453,15 +468,12 @@ def test_a_malformed_field_line_is_refused(data: bytes) -> None:
     request(host=b"u@a"),
     request(host=b"a:0"),
     request(host=b"a:99999"),
-    request(host=b"a:"),
     request(host=b"[::1"),
     request(host=b"a" * 256),
-    request(start=b"GET http://b/ HTTP/1.1"),
-    request(start=b"GET http://a:81/ HTTP/1.1"),
-    request(start=b"GET http://a:443/ HTTP/1.1"),
     request(start=b"GET http://a/ HTTP/1.1", host=b""),
+    request(start=b"GET http://a/ HTTP/1.1", host=b"b/"),
 )
-def test_a_missing_doubled_or_disagreeing_host_is_refused(data: bytes) -> None:
+def test_a_missing_doubled_or_malformed_host_is_refused(data: bytes) -> None:
     assert read(data)[0] == "bad-host"
 
 
@@ -561,21 +573,59 @@ def test_connect_is_refused(data: bytes) -> None:
 
 @bad(
     "bad-connection",
-    *[
-        request(b"Connection: close, " + name)
-        for name in b"Host content-length Transfer-Encoding AUTHORIZATION Cookie"
-        b" X-Forwarded-For X-Forwarded-Proto X-Forwarded-Host X-Forwarded-Port"
-        b" X-Forwarded-Prefix X-Forwarded-Anything Forwarded X-Real-IP X-Request-ID"
-        b" Via".split()
-    ],
-    request(b"Connection: a b"),
-    request(b'Connection: "close"'),
-    request(b"Connection: close;x"),
-    request(b"Connection: \xe9"),
     request(b"Connection: " + b",".join(b"x%d" % i for i in range(33))),
 )
-def test_connection_may_not_list_framing_identity_or_proxy_fields(data: bytes) -> None:
+def test_connection_may_not_list_names_without_end(data: bytes) -> None:
     assert read(data)[0] == "bad-connection"
+
+
+@pytest.mark.parametrize(
+    "name",
+    b"Host Content-Length AUTHORIZATION Cookie X-Forwarded-For X-Forwarded-Proto"
+    b" X-Forwarded-Host X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-Anything"
+    b" Forwarded X-Real-IP X-Request-ID Via".split(),
+)
+def test_a_field_whose_loss_would_be_dangerous_stays_although_connection_lists_it(
+    name: bytes,
+) -> None:
+    lines = [b"Connection: close, " + name]
+    if name != b"Host":
+        lines.append(name + b": 1")
+    head = head_of(request(*lines))
+
+    assert dropped(head) == {b"Connection"}
+    assert not head["keep_alive"]
+
+
+def test_framing_that_connection_lists_stays_in_force() -> None:
+    head = head_of(
+        post(b"Connection: Transfer-Encoding", b"Transfer-Encoding: chunked")
+    )
+
+    assert head["chunked"]
+
+
+@pytest.mark.parametrize(
+    ("value", "keep_alive"),
+    [
+        (b"keep-alive; x", True),
+        (b"Keep-Alive, timeout=5", True),
+        (b"a b", True),
+        (b'"close"', True),
+        (b"close;x", True),
+        (b"\xe9", True),
+        (b"timeout=5 , close", False),
+        (b"a b, X-A, close", False),
+    ],
+)
+def test_a_member_of_connection_that_is_no_name_is_passed_over(
+    value: bytes, keep_alive: bool
+) -> None:
+    head = head_of(request(b"Connection: " + value, b"X-A: 1", b"A: 2"))
+
+    assert head["keep_alive"] == keep_alive
+    assert (b"X-A" in dropped(head)) == (b"X-A" in value)
+    assert b"A" not in dropped(head)
 
 
 def test_connection_may_list_as_many_names_as_the_bound() -> None:
@@ -724,10 +774,10 @@ def test_fields_up_to_the_limit_are_read_and_one_more_is_not() -> None:
 
 
 def test_the_room_of_a_head_bounds_the_fields_whatever_is_configured() -> None:
-    lines = [b"a: 1"] * 300
+    lines = [b"a: 1"] * 600
 
     assert read(request(*lines), max_fields=65535)[0] == "too-many-headers"
-    assert len(head_of(request(*lines[:254]), max_fields=65535)["fields"]) == 255
+    assert len(head_of(request(*lines[:511]), max_fields=65535)["fields"]) == 512
 
 
 # --- responses
@@ -801,21 +851,18 @@ def test_an_upstream_that_lists_a_field_it_may_not_only_loses_its_say() -> None:
 BAD_RESPONSES = [
     response(start=b"HTTP/1.1 099 x"),
     response(start=b"HTTP/1.1 1000 x"),
-    response(start=b"HTTP/1.1 600 x"),
-    response(start=b"HTTP/1.1 999 x"),
     response(start=b"HTTP/1.1 20 x"),
     response(start=b"HTTP/1.1 2x0 x"),
-    response(start=b"HTTP/1.1  200 x"),
     response(start=b"HTTP/1.1 200x"),
     response(start=b"HTTP/1.1"),
     response(start=b"HTTP/2.0 200 OK"),
     response(start=b"HTTP/0.9 200 OK"),
-    response(start=b"HTTP/1.2 200 OK"),
     response(start=b"RTSP/1.0 200 OK"),
     response(start=b"ICE/1.0 200 OK"),
     response(start=b"ICY 200 OK"),
     response(start=b"http/1.1 200 OK"),
-    b"\r\n" + response(),
+    b"\r\n" * 5 + response(),
+    b"\n" + response(),
     b"<html>",
     b"HTTP/1.1 200 OK\nA: b\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nA: b\n\r\n",
@@ -826,7 +873,16 @@ BAD_RESPONSES = [
     response(b"A"),
     response(b"Content-Length: 1", b"Transfer-Encoding: chunked"),
     response(b"Transfer-Encoding: chunked", b"Content-Length: 1"),
-    response(b"Content-Length: 1", b"Content-Length: 1"),
+    response(b"Content-Length: 1", b"Content-Length: 2"),
+    response(b"Content-Length: 1", b"A: b", b"Content-Length: 1", b"Content-Length:"),
+    response(b"Content-Length: 1", b"Content-Length: x"),
+    response(b"Content-Length: 1", b"A: b", b"Transfer-Encoding: chunked"),
+    response(start=b"HTTP/1.x 200 OK"),
+    response(start=b"HTTP/1.10 200 OK"),
+    response(start=b"HTTP/1.1\t200 OK"),
+    response(start=b"HTTP/1.1 000 OK"),
+    b"HTTP/1.1 200 OK\r\r\nA: b\r\n\r\n",
+    b"HTTP/1.1 200\r\n A: b\r\n\r\n",
     response(b"Content-Length: 1, 1"),
     response(b"Content-Length: "),
     response(b"Content-Length: 9223372036854775808"),
@@ -835,13 +891,119 @@ BAD_RESPONSES = [
     response(b"Transfer-Encoding: identity"),
     response(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
     response(b"Transfer-Encoding: chunked", start=b"HTTP/1.0 200 OK"),
-    response(b"Connection: a b"),
 ]
 LARGE_RESPONSES = [
     response(*[b"A: b"] * 200),
     response(b"A: " + b"b" * 40000),
     b"HTTP/1.1 200 " + b"a" * 40000,
 ]
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "minor", "reason"),
+    [
+        (response(start=b"HTTP/1.1  200 OK"), 200, 1, b"OK"),
+        (response(start=b"HTTP/1.1   204"), 204, 1, b""),
+        (response(start=b"HTTP/1.2 200 OK"), 200, 1, b"OK"),
+        (response(start=b"HTTP/1.9 200 OK"), 200, 1, b"OK"),
+        (response(start=b"HTTP/1.0 600 x"), 600, 0, b"x"),
+        (response(start=b"HTTP/1.1 999 x"), 999, 1, b"x"),
+        (b"\r\n" + response(), 200, 1, b"OK"),
+        (b"\r\n\r\n" + response(), 200, 1, b"OK"),
+    ],
+)
+def test_an_odd_status_line_that_says_one_thing_only_is_read(
+    data: bytes, status: int, minor: int, reason: bytes
+) -> None:
+    fault, consumed, head = read(data + b"x", response=True)
+
+    assert (fault, consumed) == ("none", len(data))
+    assert (head["status"], head["minor"], head["reason"]) == (status, minor, reason)
+
+
+def test_equal_lengths_of_a_response_are_one() -> None:
+    lines = [b"Content-Length: 5", b"A: b", b"content-length: 05", b"Content-Length:5"]
+    data = response(*lines)
+
+    assert head_of(data, response=True)["content_length"] == 5
+    assert read(data, list(range(len(data))), response=True) == read(
+        data, response=True
+    )
+
+
+def test_a_response_that_lists_what_is_no_name_keeps_its_fields() -> None:
+    head = head_of(response(b"Connection: a b, timeout=5", b"A: 1"), response=True)
+
+    assert dropped(head) == {b"Connection"}
+
+
+def test_a_response_head_of_64_kib_and_512_fields_is_read() -> None:
+    lines = [b"A: b"] * 511
+    rest = 65536 - len(response(*lines, b"B: "))
+    data = response(*lines, b"B: " + b"x" * rest)
+    limits = {"max_head_bytes": 65536, "max_fields": 512}
+
+    assert len(data) == 65536
+    assert read(data, response=True, **limits)[0] == "none"
+    assert read(data, list(range(0, 65536, 1000)), response=True, **limits)[0] == "none"
+
+
+# --- lenient responses
+
+LENIENT = [
+    (b"HTTP/1.1 200 OK\nA: b\n\n", [(b"A", b"b")]),
+    (b"HTTP/1.1 200\nA: b\r\nC:d\n\n", [(b"A", b"b"), (b"C", b"d")]),
+    (response(b"A: b", b" c"), [(b"A", b"b   c")]),
+    (response(b"A: b", b"\tc", b" d", b"E: f"), [(b"A", b"b  \tc   d"), (b"E", b"f")]),
+    (response(b"A:", b" c"), [(b"A", b"c")]),
+    (response(b"A: b", b" ", b"C: d"), [(b"A", b"b"), (b"C", b"d")]),
+    (b"HTTP/1.1 200 OK\nA: b\n c\n\n", [(b"A", b"b  c")]),
+]
+
+
+@pytest.mark.parametrize(("data", "fields"), LENIENT)
+def test_a_lenient_response_may_fold_and_end_lines_in_lf(
+    data: bytes, fields: list[tuple[bytes, bytes]]
+) -> None:
+    whole = read(data + b"rest", response=True, lenient=True)
+
+    assert read(data + b"rest", response=True)[0] == "upstream-bad-response"
+    assert whole[:2] == ("none", len(data))
+    assert [field[:2] for field in whole[2]["fields"]] == fields
+    for cut in range(1, len(data)):
+        assert read(data + b"rest", [cut], response=True, lenient=True) == whole
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        response(b"Content-Length: 1", b" 2"),
+        response(b"Transfer-Encoding: chunked", b" , gzip"),
+        response(b"Content-Length: 1", b"Transfer-Encoding: chunked"),
+        response(b"A : b"),
+        response(b"A: b\rc"),
+        response(b"A: b\x00c"),
+        response(b"A: b", b" \x01c"),
+        b"\n" + response(),
+    ],
+)
+def test_a_lenient_response_may_not_be_ambiguous(data: bytes) -> None:
+    whole = read(data, response=True, lenient=True)
+
+    assert whole == ("upstream-bad-response", 0, None)
+    assert read(data, list(range(len(data))), response=True, lenient=True) == whole
+
+
+@pytest.mark.parametrize(
+    "body", [b"3 \r\nabc\r\n0\r\n\r\n", b"3\r\nabc\r\n0   \r\n\r\n"]
+)
+def test_a_lenient_response_may_pad_its_chunk_sizes(body: bytes) -> None:
+    head = response(b"Transfer-Encoding: chunked")
+    whole = ("none", b"abc", len(body), True)
+
+    assert read_body(body, head=head)[0] == "bad-chunk"
+    assert read_body(body, head=head, lenient=True) == whole
+    assert read_body(body, list(range(len(body))), head, lenient=True) == whole
 
 
 @pytest.mark.parametrize("data", BAD_RESPONSES)
@@ -919,10 +1081,13 @@ CHUNKED = post(b"Transfer-Encoding: chunked")
 
 
 def read_body(
-    data: bytes, cuts: list[int] | None = None, head: bytes = CHUNKED
+    data: bytes,
+    cuts: list[int] | None = None,
+    head: bytes = CHUNKED,
+    lenient: bool = False,
 ) -> tuple[str, bytes, int, bool]:
     """(fault, body, bytes consumed, done) of a chunked body that comes in pieces."""
-    wire = probe.Wire(head.startswith(b"HTTP/"))
+    wire = probe.Wire(head.startswith(b"HTTP/"), lenient=lenient)
     assert wire.head(head)[0] == "none"
     body = b""
     at = 0
@@ -944,6 +1109,7 @@ GOOD_BODIES = [
     (b"003\r\nabc\r\nA\r\n0123456789\r\n000\r\n\r\n", b"abc0123456789"),
     (b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n", b"abc"),
     (b"3;x\r\nabc\r\n0;y=z\r\n\r\n", b"abc"),
+    (b"3 ;a=b\r\nabc\r\n0 \t;c\r\n\r\n", b"abc"),
     (b'3;x="\\"q;\t"\r\nabc\r\n0\r\n\r\n', b"abc"),
     (b"3\r\n\r\n\r\r\n0\r\n\r\n", b"\r\n\r"),
     (b"0\r\nX-Checksum: 1\r\nY:\r\n\r\n", b""),
@@ -962,6 +1128,10 @@ BAD_CHUNKS = [
     b"\r\n",
     b" 3\r\nabc\r\n",
     b"3 \r\nabc\r\n",
+    b"3 4\r\nabc\r\n",
+    b"3\t\r\nabc\r\n",
+    b"0 \r\n\r\n",
+    b"1\r\nx\r\n3  \r\nabc\r\n",
     b"0x3\r\nabc\r\n",
     b"+3\r\nabc\r\n",
     b"-1\r\n",
@@ -988,18 +1158,9 @@ def test_malformed_chunks_are_refused(data: bytes) -> None:
 
 
 BAD_TRAILERS = [
-    b"0\r\n" + line + b"\r\n\r\n"
-    for line in [
-        b"Content-Length: 1", b"content-type: a", b"Content-Anything: 1",
-        b"Transfer-Encoding: chunked", b"Host: a", b"Authorization: b", b"Cookie: c",
-        b"Set-Cookie: d", b"Set-Cookie2: d", b"X-Forwarded-For: e",
-        b"X-Forwarded-Something-Quite-Long-Indeed: e", b"Connection: close",
-        b"Upgrade: x", b"Trailer: x", b"TE: x", b"Expect: x", b"Via: x",
-        b"Keep-Alive: x", b"Proxy-Authorization: x", b"Proxy-Anything: x",
-        b"Forwarded: x", b"X-Real-IP: x", b"X-Request-ID: x", b"a: b\r\nhost: c",
-        b"host:",
-    ]
-] + [
+    # llhttp takes framing for what it would be in a head.
+    b"0\r\nContent-Length: 1\r\n\r\n",
+    b"0\r\nTransfer-Encoding: chunked\r\n\r\n",
     b"0\r\nA b: c\r\n\r\n",
     b"0\r\nA: \x00\r\n\r\n",
     b"0\r\n: x\r\n\r\n",
@@ -1014,17 +1175,21 @@ BAD_TRAILERS = [
 
 
 @pytest.mark.parametrize("data", BAD_TRAILERS)
-def test_a_trailer_that_may_not_be_one_is_refused(data: bytes) -> None:
+def test_a_malformed_trailer_section_is_refused(data: bytes) -> None:
     assert read_body(data) == ("bad-trailer", b"", 0, False)
 
 
 @pytest.mark.parametrize(
-    "name", [b"Content", b"X-Content-Length", b"Hosts", b"Set", b"Content-Digest"]
+    "name",
+    b"X-Checksum Content-Digest content-type Host Authorization Cookie Set-Cookie"
+    b" X-Forwarded-For Connection Upgrade Trailer TE Expect Via Keep-Alive"
+    b" Proxy-Authorization Forwarded X-Real-IP X-Request-ID".split(),
 )
-def test_a_harmless_trailer_is_dropped(name: bytes) -> None:
-    data = b"0\r\n" + name + b": x\r\n\r\n"
+def test_every_trailer_is_dropped(name: bytes) -> None:
+    data = b"2\r\nab\r\n0\r\nA: b\r\n" + name + b": x\r\n\r\n"
 
-    assert read_body(data) == ("none", b"", len(data), True)
+    assert read_body(data) == ("none", b"ab", len(data), True)
+    assert read_body(data, list(range(len(data)))) == read_body(data)
 
 
 @pytest.mark.parametrize(
