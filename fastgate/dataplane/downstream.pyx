@@ -94,7 +94,7 @@ from fastgate.dataplane.system cimport (
     sockaddr_storage,
 )
 from fastgate.dataplane.wire cimport (
-    MAX_HEAD_BYTES, chunk_rule, parse_head, parser_init, read_chunked,
+    MAX_HEAD_BYTES, is_blank_head, chunk_rule, parse_head, parser_init, read_chunked,
 )
 
 cdef enum:
@@ -640,6 +640,10 @@ cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
 cdef void keep_partial(
     Worker *w, Downstream *d, const char *at, size_t n
 ) noexcept nogil:
+    if d.phase == PHASE_IDLE and at[n - 1] == c"\n" and is_blank_head(at, n):
+        # An empty line behind a request begins no other (RFC 9112 section 2.2): the
+        # client is as idle as before, and its times go on.
+        return
     if n > MAX_HEAD_BYTES or not bytes_append(&d.conn.input, at, n):
         refuse(w, d, FAULT_INTERNAL)
         return

@@ -397,6 +397,18 @@ def test_the_limits_of_a_head_are_exact(
     assert client.read_response().status == status
 
 
+@pytest.mark.parametrize("line", [b"\r\n", b"\r\n\r\n"])
+def test_an_empty_line_behind_a_request_begins_no_other(rig: Rig, line: bytes) -> None:
+    gateway = rig.gateway(rig.origin(), header_timeout="200ms", keepalive="5s")
+    client = rig.client(gateway)
+    assert client.ask("GET", "/size/1").status == 200
+
+    client.send(line)
+
+    assert not client.has_answer(0.6)
+    assert client.ask("GET", "/size/1").status == 200
+
+
 def test_the_answer_of_the_gateway_itself_is_short_and_plain(
     clocks: Gateway, quiet: Rig
 ) -> None:
