@@ -316,6 +316,24 @@ cdef void put_forwarded(
         put_text(o, ";host=")
         put_quoted(o, h.authority, h.authority_len)
     put_text(o, ";proto=")
+    put_scheme(o, h, facts)
+
+
+cdef void put_scheme(Out *o, const Head *h, const RequestFacts *facts) noexcept nogil:
+    """Append the client's scheme as X-Forwarded-Proto has it: one truth for both.
+
+    A trusted proxy that ended TLS says `https` there while it speaks http to us.
+    """
+    cdef int i = h.field_of[<int>H_X_FORWARDED_PROTO]
+    cdef const Field *f
+    while facts.trusted and 0 <= i < h.n_fields:
+        f = &h.fields[i]
+        if f.id == H_X_FORWARDED_PROTO and not f.dropped:
+            if is_token(f.value, f.value_len):
+                put_value(o, f.value, f.value_len)
+                return
+            break
+        i += 1
     put_value(o, facts.scheme, facts.scheme_len)
 
 

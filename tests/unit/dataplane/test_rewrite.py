@@ -290,9 +290,19 @@ def test_a_trusted_peer_is_believed_and_its_chain_is_continued():
         (b"X-Forwarded-For", b"203.0.113.1, 203.0.113.2, 192.0.2.7"),
         (
             b"Forwarded",
-            b"for=203.0.113.4, for=192.0.2.7;host=example.com;proto=http",
+            b"for=203.0.113.4, for=192.0.2.7;host=example.com;proto=https",
         ),
     ]
+
+
+@pytest.mark.parametrize("odd", [b"https, http", b"", b"a b"])
+def test_a_trusted_scheme_that_is_none_is_not_repeated(odd: bytes):
+    passed = fields_of((b"X-Forwarded-Proto", odd), forwarded=True, trusted=True)
+
+    assert passed[-1] == (
+        b"Forwarded",
+        b"for=192.0.2.7;host=example.com;proto=http",
+    )
 
 
 def test_what_a_trusted_peer_left_out_is_made():
