@@ -272,6 +272,39 @@ def test_at_most_100_interim_answers_pass(client: Client) -> None:
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "echo"}
 
 
+def test_a_tunnel_opens_behind_the_body_of_its_request(rig: Rig) -> None:
+    def attach(connection: OriginConnection) -> None:
+        asked = connection.read_request()
+        if asked is not None:
+            connection.send(
+                b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+            )
+            connection.send(b"got " + asked.body)
+            connection.wait_closed()
+
+    client = rig.client(rig.gateway(rig.origin(attach)))
+    upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
+    client.send(request("POST", "/exec/1/start", upgrade, body=b'{"Tty":true}'))
+
+    assert client.read_response("POST", upgrade=True).status == 101
+    assert client.read_exactly(16) == b'got {"Tty":true}'
+
+
+def test_a_101_before_the_end_of_the_body_is_no_answer(rig: Rig) -> None:
+    def hasty(connection: OriginConnection) -> None:
+        if connection.read_head():
+            connection.send(
+                b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+            )
+            connection.wait_closed()
+
+    client = rig.client(rig.gateway(rig.origin(hasty)))
+    upgrade = {"Connection": "Upgrade", "Upgrade": "tcp", "Content-Length": "9"}
+    client.send(request("POST", "/exec/1/start", upgrade) + b"part")
+
+    assert client.read_response("POST").status == 502
+
+
 def test_a_tunnel_opens_after_101_and_carries_bytes_both_ways(client: Client) -> None:
     client.send(request("GET", "/upgrade", UPGRADE))
     answer = client.read_response(upgrade=True)
