@@ -205,6 +205,14 @@ def _table() -> tuple[Knob, ...]:
             help="answer a client that has ended its side; off: it counts as gone",
         ),
         Knob(
+            key="trace",
+            kind=switch,
+            default=False,
+            group=client,
+            help="pass TRACE on, whose answer shows the fields that proxies add; off:"
+            " answered 405",
+        ),
+        Knob(
             key="header_timeout",
             kind=duration,
             default="10s",

@@ -202,6 +202,7 @@ class Gateway(_Settings):
     keepalive: int = _knob("keepalive")
     keepalive_requests: int = _knob("keepalive_requests")
     half_close: bool = _knob("half_close")
+    trace: bool = _knob("trace")
     header_timeout: int = _knob("header_timeout")
     body_timeout: int = _knob("body_timeout")
     min_rate: int = _knob("min_rate")

@@ -52,6 +52,7 @@ PEERS: dict[str, Peers] = {
         "off: the upstream request is ended (`proxy_ignore_client_abort`)",
         "on (no `option abortonclose`)",
     ),
+    "trace": Peers("405", "passed"),
     "header_timeout": Peers("60s", "none (`timeout http-request`)"),
     "body_timeout": Peers("60s", "`timeout client`: none"),
     "min_rate": Peers(_NOTHING_ALIKE, _NOTHING_ALIKE),

@@ -25,6 +25,7 @@ cdef enum Fault:
     FAULT_BODY_TOO_LARGE
     FAULT_METHOD_UNKNOWN
     FAULT_METHOD_CONNECT
+    FAULT_METHOD_TRACE
     FAULT_VERSION
     FAULT_TRANSFER_CODING   # a transfer coding other than chunked
     FAULT_EXPECTATION       # Expect: something other than 100-continue

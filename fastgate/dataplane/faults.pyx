@@ -43,6 +43,10 @@ row(FAULT_TARGET_TOO_LONG, 414, SIDE_CLIENT, "target-too-long", "target too long
 row(FAULT_BODY_TOO_LARGE, 413, SIDE_CLIENT, "body-too-large", "body too large")
 row(FAULT_METHOD_UNKNOWN, 501, SIDE_CLIENT, "method-unknown", "method not implemented")
 row(FAULT_METHOD_CONNECT, 405, SIDE_CLIENT, "method-connect", "CONNECT is not allowed")
+row(
+    FAULT_METHOD_TRACE, 405, SIDE_CLIENT,
+    "method-trace", "TRACE is not allowed (trace = off)",
+)
 row(FAULT_VERSION, 505, SIDE_CLIENT, "version", "HTTP version not supported")
 row(
     FAULT_TRANSFER_CODING, 501, SIDE_CLIENT,

@@ -117,6 +117,7 @@ cdef struct HeadLimits:
     uint32_t max_fields
     uint32_t max_target_bytes
     uint8_t underscores     # an Underscores
+    uint8_t trace           # TRACE is passed on
 
 cdef struct Parser:         # lives in each connection
     char llhttp[LLHTTP_BYTES]   # first: llhttp's callbacks are given its address

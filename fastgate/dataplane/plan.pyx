@@ -198,6 +198,7 @@ cdef class Plan:
         p.max_connections = g["max_conns"]
         p.accept_batch = g["accept_batch"]
         p.half_close = g["half_close"]
+        p.head.trace = g["trace"]
         p.log_format = LOG_FORMATS[
             "off" if g["access_log"] == "off" else g["access_log_format"]
         ]

@@ -13,7 +13,8 @@ from fastgate.dataplane.canonical cimport (
 )
 from fastgate.dataplane.faults cimport (
     FAULT_BAD_CONNECTION, FAULT_BAD_FRAMING, FAULT_BAD_HOST, FAULT_BAD_REQUEST,
-    FAULT_BAD_TARGET, FAULT_EXPECTATION, FAULT_METHOD_CONNECT, FAULT_METHOD_UNKNOWN,
+    FAULT_BAD_TARGET, FAULT_EXPECTATION, FAULT_METHOD_CONNECT, FAULT_METHOD_TRACE,
+    FAULT_METHOD_UNKNOWN,
     FAULT_NONE, FAULT_TARGET_TOO_LONG, FAULT_TRANSFER_CODING, FAULT_UPSTREAM_BAD,
     FAULT_VERSION,
 )
@@ -33,6 +34,7 @@ cdef enum:
     N_METHODS = 47
     METHOD_CONNECT = 5          # llhttp's numbers
     METHOD_OPTIONS = 6
+    METHOD_TRACE = 7
     CONNECTION_CLOSE = 1
     CONNECTION_KEEP_ALIVE = 2
     CONNECTION_UPGRADE = 4
@@ -265,7 +267,9 @@ cdef bint is_http_method(int number) noexcept nogil:
     return 0 <= number < N_METHODS and METHODS[number].name is not NULL
 
 
-cdef int check_request_line(Head *h, const char *line, const char *end) noexcept nogil:
+cdef int check_request_line(
+    Head *h, const HeadLimits *limits, const char *line, const char *end
+) noexcept nogil:
     """Exactly `method SP target SP HTTP/1.x CRLF`; fills method, minor and line.
 
     llhttp also takes more than one blank, no version at all, and other versions.
@@ -294,6 +298,8 @@ cdef int check_request_line(Head *h, const char *line, const char *end) noexcept
         return broke(h, FAULT_BAD_REQUEST, NOT_A_REQUEST_LINE, line)
     if h.method == METHOD_CONNECT:
         return broke(h, FAULT_METHOD_CONNECT, "CONNECT", line)
+    if h.method == METHOD_TRACE and not limits.trace:
+        return broke(h, FAULT_METHOD_TRACE, "TRACE", line)
     h.method_name = method.name
     h.method_len = method.len
     h.idempotent = method.idempotent
@@ -420,7 +426,7 @@ cdef int finish_request(
             h, FAULT_TARGET_TOO_LONG, "the target is longer than max_target",
             h.target + limits.max_target_bytes,
         )
-    fault = check_request_line(h, line, end)
+    fault = check_request_line(h, limits, line, end)
     if fault != FAULT_NONE:
         return fault
     doubled = sort_fields(h, False, limits.underscores)

@@ -348,3 +348,13 @@ def test_a_large_head_passes_whole_in_both_directions(
 
     for name in headers:
         assert seen(quiet).value(name) == answer.value(name) == b"v" * 250
+
+
+def test_trace_is_answered_405_by_default(rig: Rig) -> None:
+    gateway = rig.gateway(rig.origin())
+
+    refused = gateway.fetch("TRACE", "/")
+
+    assert refused.status == 405
+    assert b"trace = off" in refused.body
+    assert rig.gateway(rig.origin(), trace=True).fetch("TRACE", "/").status == 200

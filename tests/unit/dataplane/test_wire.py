@@ -571,6 +571,13 @@ def test_connect_is_refused(data: bytes) -> None:
     assert read(data)[0] == "method-connect"
 
 
+def test_trace_is_refused_unless_it_is_switched_on() -> None:
+    data = request(start=b"TRACE / HTTP/1.1")
+
+    assert read(data, trace=False)[0] == "method-trace"
+    assert read(data, trace=True)[0] == "none"
+
+
 @bad(
     "bad-connection",
     request(b"Connection: " + b",".join(b"x%d" % i for i in range(33))),
