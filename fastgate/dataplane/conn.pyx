@@ -127,7 +127,7 @@ cdef void conn_close(Worker *w, Conn *c, bint reset) noexcept nogil:
 
 
 cdef ssize_t conn_recv(Worker *w, Conn *c, char *into, size_t room) noexcept nogil:
-    """Bytes read; 0: nothing for now (see peer_ended and broken)."""
+    """Bytes read; 0: nothing is there yet (see peer_ended and broken)."""
     return receive(c, into, room, 0)
 
 

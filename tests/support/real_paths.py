@@ -98,7 +98,7 @@ APPS = (
             "/secure/Dashboard.jspa;jsessionid=0123ABCD",
             "/s/-abc/820003/1dlckms/8.20.3/_/download/batch/x:y/x:y.js",
             "/rest/api/2/user?username=ann%2Bbob",
-            "/rest/greenhopper/1.0/xboard/work/allData.json?rapidViewId=1",
+            "/rest/greenhopper/1.0/xboard/plan/backlog/data.json?rapidViewId=1",
             "/rest/api/2/project/ABC/properties/a.b%3Ac",
             "/plugins/servlet/gadgets/ifr?container=atlassian&url=http%3A%2F%2Fx%2Fg.xml",
         ),
