@@ -7,9 +7,8 @@ import os
 import resource
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import upstream_probe as probe
@@ -21,19 +20,6 @@ UPGRADE = request("/", "GET", b"", "Connection: upgrade", "Upgrade: echo")
 SWITCHED = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
 )
-
-
-@pytest.fixture
-def make_lab() -> Iterator[MakeLab]:
-    labs: list[Lab] = []
-
-    def make(*args: Any, **kwargs: Any) -> Lab:
-        labs.append(Lab(*args, **kwargs))
-        return labs[-1]
-
-    yield make
-    for lab in labs:
-        lab.close()
 
 
 def serve(lab: Lab, client: socket.socket, index: int = 0) -> socket.socket:

@@ -9,9 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.lab import OK, Lab, is_readable, request
@@ -22,19 +21,6 @@ SWITCHED = (
 )
 
 MakeLab = Callable[..., Lab]
-
-
-@pytest.fixture
-def make_lab() -> Iterator[MakeLab]:
-    labs: list[Lab] = []
-
-    def make(*args: Any, **kwargs: Any) -> Lab:
-        labs.append(Lab(*args, **kwargs))
-        return labs[-1]
-
-    yield make
-    for lab in labs:
-        lab.close()
 
 
 PIECE = bytes(16384)
