@@ -16,6 +16,8 @@ door       Python outside dataplane/ imports no compiled module but _core
 ladder     a module may cimport only rungs above its own in setup.py's LADDER, and
            header-only .pxd files, which are above all of them
 pairs      each .pyx has its .pxd and its rung
+circles    no two modules of a room import each other, be it for their types alone
+           or by way of others: a reader could begin with neither
 old words  no `include`, `DEF` or `IF` in Cython
 locks      no multiprocessing: a killed holder keeps its lock or queue for ever
 runs in    each module says in which processes it runs
@@ -65,7 +67,6 @@ EXPECTED_LINES = {
     "fastgate/_core.pyx": 300,
     "fastgate/_core.pxd": 300,
     "fastgate/_core.pyi": 300,
-    "fastgate/config/model.py": 400,
     "fastgate/config/load.py": 250,
     "fastgate/config/locate.py": 120,
     # One table, ten lines a setting: it is as long as there are settings.
@@ -227,7 +228,7 @@ class House:
 
     def violations(self) -> list[Violation]:
         """Return every violation, sorted by path and line."""
-        found = [*self.ladder_is_well_formed()]
+        found = [*self.ladder_is_well_formed(), *self.runs_in_no_circle()]
         for source in self.sources:
             found += self.says_where_it_runs(source)
             found += self.keeps_its_terms(source)
@@ -370,6 +371,44 @@ class House:
                 yield source.violation(
                     line, f"imports {module}: {room} may not import {target}"
                 )
+
+    def runs_in_no_circle(self) -> Iterator[Violation]:
+        """Take away modules that import none of what is left, until nothing changes.
+
+        An import under TYPE_CHECKING counts. A package that lists the names of its
+        modules may be imported by none of them.
+        """
+        left = {s.module: s for s in self.sources if s.path.endswith(".py")}
+        arrows = {
+            name: {
+                m: n for m, n in self.imported(source) if room_of(m) == room_of(name)
+            }
+            for name, source in left.items()
+        }
+        while ends := [n for n in left if not any(m in left for m in arrows[n])]:
+            for name in ends:
+                del left[name]
+        for name, source in left.items():
+            # Those that only lead to a circle are not part of it.
+            back = self.way_back(name, arrows)
+            if back:
+                yield source.violation(
+                    arrows[name][back[0]],
+                    f"imports {back[0]}, a circle: {' -> '.join([name, *back])}",
+                )
+
+    @staticmethod
+    def way_back(start: str, arrows: dict[str, dict[str, int]]) -> list[str]:
+        """Give the shortest way from a module to itself; empty if there is none."""
+        ways = [[name] for name in arrows[start]]
+        seen: set[str] = set()
+        for way in ways:  # grows below: breadth first
+            if way[-1] == start:
+                return way
+            if way[-1] not in seen:
+                seen.add(way[-1])
+                ways += [[*way, name] for name in arrows.get(way[-1], ())]
+        return []
 
     def imported(self, source: Source) -> Iterator[tuple[str, int]]:
         """Give (dotted module, line) for everything `source` imports."""

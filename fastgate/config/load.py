@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from fastgate.config.across import Finding
 from fastgate.config.knobs import KNOBS
 from fastgate.config.locate import Path, Places
 from fastgate.config.model import (
     Config,
     Endpoint,
+    Finding,
     Gateway,
     HeaderRules,
     Listener,

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastgate._core import Plan, Region
-from fastgate.config.across import covers, loop_message
 from fastgate.config.address import Address, parse_address
+from fastgate.config.model.across import covers, loop_message
 from fastgate.control.logs import ErrorLog, Log, open_access_log, open_log, reason
 from fastgate.control.pidfile import PidFile
 from fastgate.control.plan import PlanValues, make_plan

@@ -110,7 +110,7 @@ def _upstream(name: str, upstream: "Upstream", gateway: "Gateway") -> dict[str, 
         "hash_key": upstream.hash_key,
         "hash_bound": upstream.hash_bound,
         "lenient": upstream.lenient,
-        **{key: _inherited(key, upstream, gateway) for key in UPSTREAM_SETTINGS},
+        **{key: inherited(key, upstream, gateway) for key in UPSTREAM_SETTINGS},
     }
 
 
@@ -171,9 +171,9 @@ def _route(route: "Route", config: "Config", upstream_index: int) -> dict[str, A
         "set_host": _set_host(route.host, upstream.endpoints[0].address),
         "request_rules": _rules(route.request_headers),
         "response_rules": _rules(route.response_headers),
-        "max_body": _inherited("max_body", route, config.gateway),
-        "deadline": _inherited("deadline", route, upstream, config.gateway),
-        "ambiguous_paths": _inherited("ambiguous_paths", route, config.gateway),
+        "max_body": inherited("max_body", route, config.gateway),
+        "deadline": inherited("deadline", route, upstream, config.gateway),
+        "ambiguous_paths": inherited("ambiguous_paths", route, config.gateway),
     }
 
 
@@ -200,7 +200,14 @@ def _rules(rules: "HeaderRules") -> list[tuple[str, str, str]]:
     ]
 
 
-def _inherited(key: str, *layers: object) -> Any:
-    """Give a setting from the first layer that has it, most specific first."""
-    values = (getattr(layer, key, None) for layer in layers)
-    return next(value for value in values if value is not None)
+def inherited(key: str, *layers: object) -> Any:
+    """Give a setting from the first layer that has it, most specific first.
+
+    `inherited("deadline", route, upstream, config.gateway)`. A layer without
+    the key, or None, is passed over. Raises KeyError if none has it.
+    """
+    for layer in layers:
+        value = getattr(layer, key, None)
+        if value is not None:
+            return value
+    raise KeyError(key)

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fastgate.config import machine
-from fastgate.config.across import Finding
 from fastgate.config.address import parse_address
 from fastgate.config.bounds import UNIX_PATH_BYTES
 from fastgate.config.locate import Path
+from fastgate.config.model import Finding
 from fastgate.control.privileges import (
     find_group,
     find_user,

@@ -171,6 +171,43 @@ def test_python_reaches_compiled_code_only_through_the_door(
     assert "the one door to compiled code is _core" in found
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from .load import Loaded",
+        "from fastgate.config.load import Loaded",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import load",
+        "def f():\n    import fastgate.config.load",
+        "from .parse import parse",
+    ],
+)
+def test_modules_that_import_each_other_are_reported_with_the_way_round(
+    check: Check, line: str
+) -> None:
+    model = GOOD["fastgate/config/model.py"] + line + "\n"
+    parse = RUNS + "from fastgate.config import load\n"
+
+    found = check(
+        {"fastgate/config/model.py": model, "fastgate/config/parse.py": parse}
+    )
+
+    (said,) = [one for one in found if "config/model.py" in one]
+    assert said.startswith(f"fastgate/config/model.py:{model.count(chr(10))}: imports ")
+    assert said.endswith("-> fastgate.config.load -> fastgate.config.model")
+    assert all("a circle: " in one for one in found)
+
+
+def test_who_only_imports_from_a_circle_is_no_part_of_it(check: Check) -> None:
+    files = {
+        "fastgate/control/master.py": RUNS + "from fastgate.control import worker\n",
+        "fastgate/control/worker.py": RUNS + "from . import master\n",
+    }
+
+    found = check(files)
+
+    assert [one.partition(":")[0] for one in found] == sorted(files)
+
+
 def test_a_module_outside_the_rooms_is_reported(check: Check) -> None:
     (found,) = check({"fastgate/utils.py": RUNS})
 

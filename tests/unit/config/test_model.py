@@ -11,7 +11,6 @@ from fastgate.config.model import (
     Match,
     Route,
     Upstream,
-    inherited,
 )
 
 
@@ -92,18 +91,6 @@ def test_a_key_stays_where_it_is_unless_a_bound_is_asked_for() -> None:
 def test_a_parameter_to_hash_by_is_one_that_a_query_can_hold(key: str) -> None:
     with pytest.raises(ValidationError, match="query:NAME"):
         Upstream(endpoints=["a:1"], balance="hash", hash_key=key)
-
-
-def test_a_setting_comes_from_the_most_specific_layer_that_has_it() -> None:
-    gateway = Gateway(deadline="9s")
-    upstream = Upstream(endpoints=["a:1"], deadline="5s")
-    route = Route(name="r", upstream="u", deadline=0)
-
-    assert inherited("deadline", route, upstream, gateway) == 0
-    assert inherited("deadline", None, upstream, gateway) == 5_000
-    assert inherited("deadline", Route(name="r", upstream="u"), gateway) == 9_000
-    with pytest.raises(KeyError):
-        inherited("no_such", route, gateway)
 
 
 def test_workers_auto_is_what_the_machine_allows(monkeypatch) -> None:

@@ -2,8 +2,8 @@ import socket
 
 import pytest
 
-from fastgate.config.model import Config
-from fastgate.control.plan import UPSTREAM_SETTINGS, make_plan
+from fastgate.config.model import Config, Gateway, Route, Upstream
+from fastgate.control.plan import UPSTREAM_SETTINGS, inherited, make_plan
 from fastgate.control.sockets import BoundListener
 
 
@@ -221,3 +221,15 @@ def test_listeners_are_those_that_were_bound(log):
             "is_shared": False,
         }
     ]
+
+
+def test_a_setting_comes_from_the_most_specific_layer_that_has_it() -> None:
+    gateway = Gateway(deadline="9s")
+    upstream = Upstream(endpoints=["a:1"], deadline="5s")
+    route = Route(name="r", upstream="u", deadline=0)
+
+    assert inherited("deadline", route, upstream, gateway) == 0
+    assert inherited("deadline", None, upstream, gateway) == 5_000
+    assert inherited("deadline", Route(name="r", upstream="u"), gateway) == 9_000
+    with pytest.raises(KeyError):
+        inherited("no_such", route, gateway)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from fastgate.config import bounds, machine
-from fastgate.config.across import covers
 from fastgate.config.address import parse_address
 from fastgate.config.load import load
+from fastgate.config.model.across import covers
 from fastgate.errors import ConfigError
 
 GOOD = """\

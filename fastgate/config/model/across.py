@@ -2,22 +2,23 @@
 
 Runs in: every process (imported only where configuration is read).
 
-The checks of names and matches stand in `model.cross_check`; here is what needs
-to know the machine or the data plane: loops of the gateway to itself, and whether
-heads and tables have room for what the rules and lists ask.
+`cross_check` runs them all: names and matches, loops of the gateway to itself, and
+whether heads and tables have room for what the rules and lists ask.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from os.path import realpath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from fastgate.config import bounds, machine
 from fastgate.config.address import Address, parse_address
-from fastgate.config.units import show
-
-if TYPE_CHECKING:
-    from fastgate.config.model import Gateway, HeaderRules, Listener, Upstream
+from fastgate.config.match import never_matched
+from fastgate.config.model.gateway import Gateway
+from fastgate.config.model.listener import Listener
+from fastgate.config.model.route import HeaderRules, Match
+from fastgate.config.model.upstream import Upstream
+from fastgate.config.units import nearest, show
 
 
 class Finding(NamedTuple):
@@ -26,6 +27,93 @@ class Finding(NamedTuple):
     path: tuple[str | int, ...]
     message: str
     suggestion: str | None = None
+
+
+# -- everything
+
+
+class RouteView(NamedTuple):
+    """What of a route the cross checks read; None where it cannot be read."""
+
+    name: str | None
+    upstream: str | None
+    match: Match | None
+    request_headers: HeaderRules | None
+    response_headers: HeaderRules | None
+    ambiguous_paths: str | None
+
+
+def cross_check(
+    gateway: Gateway | None,
+    listeners: Mapping[str, Listener | None],
+    upstreams: Mapping[str, Upstream | None],
+    routes: Sequence[RouteView],
+) -> Iterator[Finding]:
+    """Find what is wrong between tables; None stands for a table wrong in itself.
+
+    Yields Finding, in no particular order. Never raises.
+    """
+    if not listeners:
+        message = "nothing to listen on: add [listeners.NAME] or --listen ADDRESS"
+        yield Finding((), message)
+    if not routes:
+        yield Finding((), "no route: add [[routes]] or --upstream ADDRESS")
+    yield from check_addresses(listeners)
+    yield from _check_endpoints_once(upstreams)
+    yield from check_loops(listeners, upstreams)
+    yield from check_counts(upstreams)
+    if gateway is not None:
+        rules = [(route.request_headers, route.response_headers) for route in routes]
+        yield from check_heads(gateway, rules)
+    setting = gateway.ambiguous_paths if gateway is not None else "keep"
+    names: dict[str, int] = {}
+    matches: dict[tuple[str | None, ...], int] = {}
+    for index, route in enumerate(routes):
+        if route.upstream is not None and route.upstream not in upstreams:
+            message = f"there is no upstream {show(route.upstream)}"
+            suggestion = nearest(route.upstream, list(upstreams))
+            yield Finding(("routes", index, "upstream"), message, suggestion)
+        if route.name is not None and names.setdefault(route.name, index) != index:
+            message = f"a second route is named {show(route.name)}"
+            yield Finding(("routes", index, "name"), message)
+        if route.match is None:
+            continue
+        match = route.match
+        yield from _check_it_can_match(index, match, route.ambiguous_paths or setting)
+        prefix = None if match.path_prefix == "/" else match.path_prefix
+        key = (match.host, match.path, prefix)
+        earlier = matches.setdefault(key, index)
+        if earlier != index:
+            other = routes[earlier].name
+            named = f"route {show(other)}" if other else f"route number {earlier + 1}"
+            yield Finding(
+                ("routes", index, "match"),
+                f"matches the same requests as {named}, which comes first",
+            )
+
+
+def _check_it_can_match(
+    index: int, match: Match, ambiguous_paths: str
+) -> Iterator[Finding]:
+    for key in ("path", "path_prefix"):
+        path: str | None = getattr(match, key)
+        never = None if path is None else never_matched(path, ambiguous_paths)
+        if never is not None:
+            yield Finding(("routes", index, "match", key), *never)
+
+
+def _check_endpoints_once(
+    upstreams: Mapping[str, Upstream | None],
+) -> Iterator[Finding]:
+    for name, upstream in upstreams.items():
+        seen: set[str] = set()
+        for index, endpoint in enumerate(upstream.endpoints if upstream else ()):
+            if endpoint.address in seen:
+                yield Finding(
+                    ("upstreams", name, "endpoints", index),
+                    f"{show(endpoint.address)} is listed twice: use weight",
+                )
+            seen.add(endpoint.address)
 
 
 # -- loops
@@ -72,8 +160,8 @@ def covers(listener: Address, endpoint: Address) -> bool:
 
 
 def check_loops(
-    listeners: "Mapping[str, Listener | None]",
-    upstreams: "Mapping[str, Upstream | None]",
+    listeners: Mapping[str, Listener | None],
+    upstreams: Mapping[str, Upstream | None],
 ) -> Iterator[Finding]:
     """Find endpoints that are listeners of this gateway, as far as texts tell."""
     places = [
@@ -113,7 +201,7 @@ def _overlaps(one: Address, other: Address) -> bool:
 
 
 def check_addresses(
-    listeners: "Mapping[str, Listener | None]",
+    listeners: Mapping[str, Listener | None],
 ) -> Iterator[Finding]:
     """Find addresses that are listened on twice, also by way of `0.0.0.0`."""
     taken: dict[int | str, list[tuple[str, Address]]] = {}
@@ -138,7 +226,7 @@ def check_addresses(
 # -- room
 
 
-def check_counts(upstreams: "Mapping[str, Upstream | None]") -> Iterator[Finding]:
+def check_counts(upstreams: Mapping[str, Upstream | None]) -> Iterator[Finding]:
     """Find more endpoints than the shared memory has slots for."""
     count = 0
     for name, upstream in upstreams.items():
@@ -151,8 +239,8 @@ def check_counts(upstreams: "Mapping[str, Upstream | None]") -> Iterator[Finding
 
 
 def check_heads(
-    gateway: "Gateway",
-    routes: "Sequence[tuple[HeaderRules | None, HeaderRules | None]]",
+    gateway: Gateway,
+    routes: Sequence[tuple[HeaderRules | None, HeaderRules | None]],
 ) -> Iterator[Finding]:
     """Find rules that a head of the largest size would have no room for.
 
@@ -181,7 +269,7 @@ def check_heads(
                 )
 
 
-def _rules_bytes(rules: "HeaderRules") -> int:
+def _rules_bytes(rules: HeaderRules) -> int:
     """Give what the fields of `set` and `add` take in a head."""
     pairs = [*rules.set.items(), *rules.add.items()]
     return sum(len(name) + len(value.encode()) + 4 for name, value in pairs)

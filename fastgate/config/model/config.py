@@ -1,0 +1,50 @@
+"""A whole configuration.
+
+Runs in: every process (imported only where configuration is read).
+"""
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from fastgate.config.model.across import RouteView, cross_check
+from fastgate.config.model.gateway import Gateway
+from fastgate.config.model.listener import Listener
+from fastgate.config.model.route import Route
+from fastgate.config.model.settings import Name, Settings
+from fastgate.config.model.upstream import Upstream
+
+
+class Config(Settings):
+    """A whole configuration, checked in itself and across its tables."""
+
+    gateway: Gateway = Field(default_factory=Gateway, description="see [gateway]")
+    listeners: dict[Name, Listener] = Field(
+        default={}, description="[listeners.NAME]: where clients connect"
+    )
+    upstreams: dict[Name, Upstream] = Field(
+        default={}, description="[upstreams.NAME]: where requests go"
+    )
+    routes: tuple[Route, ...] = Field(
+        default=(), description="[[routes]]: which requests go where"
+    )
+
+    @model_validator(mode="after")
+    def _check_across(self) -> "Config":
+        views = [
+            RouteView(
+                r.name,
+                r.upstream,
+                r.match,
+                r.request_headers,
+                r.response_headers,
+                r.ambiguous_paths,
+            )
+            for r in self.routes
+        ]
+        findings = list(
+            cross_check(self.gateway, self.listeners, self.upstreams, views)
+        )
+        if findings:
+            text = "; ".join(finding.message for finding in findings)
+            raise PydanticCustomError("fastgate_across", "{text}", {"text": text})
+        return self

@@ -1,0 +1,118 @@
+"""What every table of the model is made of: a frozen base, and fields from knobs.
+
+Runs in: every process (imported only where configuration is read).
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from fastgate.config.checks import check_name, fault
+from fastgate.config.knob import Kind, read_choice
+from fastgate.config.knobs import KNOBS
+from fastgate.config.units import BadValueError
+
+Name = Annotated[str, BeforeValidator(check_name), WithJsonSchema({"type": "string"})]
+
+_JSON_TYPES: dict[Kind, list[str]] = {
+    Kind.COUNT: ["integer", "string"],
+    Kind.DURATION: ["string", "number"],
+    Kind.SIZE: ["string", "integer"],
+    Kind.RATE: ["string", "integer"],
+    Kind.PERCENT: ["string", "integer"],
+    Kind.SWITCH: ["boolean", "string"],
+    Kind.CHOICE: ["string"],
+    Kind.TEXT: ["string"],
+    Kind.NETWORKS: ["array", "string"],
+    Kind.EJECT: ["string"],
+}
+
+
+def knob(
+    key: str,
+    *,
+    overrides: bool = False,
+    factory: Callable[[dict[str, Any]], Any] | None = None,
+) -> Any:
+    """Make the field of a row.
+
+    overrides  its default is None, meaning the gateway's value
+    factory    makes the default from the fields before it
+    """
+    row = KNOBS[key]
+
+    def describe(schema: dict[str, Any]) -> None:
+        description = schema.get("description")
+        schema.clear()
+        types = _JSON_TYPES[row.kind]
+        schema.update(
+            description=description, type=types if len(types) > 1 else types[0]
+        )
+        if row.choices:
+            schema["enum"] = list(row.choices)
+        if not overrides and row.default is not None:
+            schema["default"] = row.default
+        schema["x-metavar"] = row.metavar
+        if not overrides:
+            schema["x-flag"] = row.flag
+            schema["x-env"] = row.variable
+
+    if overrides:
+        return Field(
+            default=None,
+            description=f"{row.help} (default: the gateway's {key})",
+            json_schema_extra=describe,
+        )
+    description = f"{row.help} (default: {row.default_text})"
+    if factory is not None:
+        return Field(
+            default_factory=factory, description=description, json_schema_extra=describe
+        )
+    # `auto` is resolved by the field's own validator, which defaults skip unless
+    # asked.
+    is_auto = row.default == "auto"
+    default: Any = row.default
+    if not is_auto and default is not None:
+        default = row.read(default)
+    return Field(
+        default=default,
+        description=description,
+        validate_default=is_auto,
+        json_schema_extra=describe,
+    )
+
+
+class Settings(BaseModel):
+    """Base: frozen, no unknown key, knobs read by their own rules."""
+
+    # Config holds every table, and its own validator is all that loading needs:
+    # those of the tables are built when somebody asks one alone.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_knob(cls, raw: Any, info: ValidationInfo) -> Any:
+        knob = KNOBS.get(info.field_name or "")
+        if knob is None or raw is None:
+            return raw
+        try:
+            return knob.read(raw)
+        except BadValueError as bad:
+            raise fault(str(bad), bad.suggestion) from None
+
+
+def choice(choices: tuple[str, ...], raw: object) -> str:
+    """Read one word of several, for a validator."""
+    try:
+        return read_choice(choices, raw)
+    except BadValueError as bad:
+        raise fault(str(bad), bad.suggestion) from None

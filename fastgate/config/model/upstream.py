@@ -1,0 +1,199 @@
+"""[upstreams.NAME]: endpoints that serve the same thing, and how they are asked.
+
+Runs in: every process (imported only where configuration is read).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from fastgate.config.address import parse_address
+from fastgate.config.bounds import WEIGHT
+from fastgate.config.checks import check_hash_key, fault
+from fastgate.config.knob import parse_eject
+from fastgate.config.knobs import BALANCES
+from fastgate.config.model.settings import Settings, choice, knob
+from fastgate.config.units import (
+    BadValueError,
+    is_below_zero,
+    nearest,
+    parse_count,
+    parse_percent,
+    parse_switch,
+    show,
+)
+
+
+def _eject_failures(eject: str | None) -> int | None:
+    return None if eject is None else parse_eject(eject)[0]
+
+
+def _eject_for_ms(eject: str | None) -> int | None:
+    return None if eject is None else parse_eject(eject)[1]
+
+
+class Endpoint(Settings):
+    """One address of an upstream. `"host:port;weight=3"` is a short form."""
+
+    address: str = Field(description='"host:port", "[::1]:port" or "unix:/path"')
+    weight: int = Field(
+        default=1,
+        description="share of the requests, 1..256 (default: 1)",
+        json_schema_extra={"minimum": 1, "maximum": WEIGHT},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_short_form(cls, raw: Any) -> Any:
+        if not isinstance(raw, str):
+            return raw
+        if " " in raw.strip() and ";" not in raw:
+            # As nginx writes it.
+            meant = ";".join(raw.split())
+            raise fault(f"{show(raw)} is not an address: write host:port", meant)
+        address, *parameters = raw.split(";")
+        fields: dict[str, Any] = {"address": address}
+        for parameter in parameters:
+            key, equals, value = parameter.strip().partition("=")
+            if key.strip() != "weight" or not equals:
+                raise fault(
+                    f"{show(parameter)} in {show(raw)} is not ';weight=N'",
+                    "weight" if nearest(key, ["weight"]) else None,
+                )
+            fields["weight"] = value
+        return fields
+
+    @field_validator("address", mode="before")
+    @classmethod
+    def _check_address(cls, raw: Any) -> str:
+        try:
+            return str(parse_address(raw, listening=False))
+        except BadValueError as bad:
+            raise fault(str(bad), bad.suggestion) from None
+
+    @field_validator("weight", mode="before")
+    @classmethod
+    def _check_weight(cls, raw: Any) -> int:
+        try:
+            weight = -1 if is_below_zero(raw, parse_count) else parse_count(raw)
+        except BadValueError as bad:
+            raise fault(str(bad)) from None
+        if not 1 <= weight <= WEIGHT:
+            raise fault(f"{show(raw)} is outside 1..{WEIGHT}")
+        return weight
+
+
+class Upstream(Settings):
+    """A named pool of endpoints; None in a setting means the gateway's value."""
+
+    balance: Literal[
+        "round-robin",
+        "least-connections",
+        "random-two",
+        "ip-hash",
+        "hash",
+        "least-time",
+    ] = Field(
+        default="round-robin",
+        description="how an endpoint is picked: round-robin, least-connections,"
+        " random-two, ip-hash, hash or least-time (default: round-robin)",
+    )
+    hash_key: Annotated[str, AfterValidator(check_hash_key)] = Field(
+        default="client",
+        description="what balance = hash hashes: client, path, header:NAME,"
+        " cookie:NAME or query:NAME; by client where NAME is missing"
+        " (default: client)",
+    )
+    hash_bound: int = Field(
+        default=0,
+        description="most load of one endpoint under balance = hash, as a share of"
+        " the mean: what is above goes elsewhere, so not for sessions; 0: no bound"
+        " (default: 0)",
+        json_schema_extra={"type": ["string", "integer"]},
+    )
+    endpoints: tuple[Endpoint, ...] = Field(description="where requests go")
+    lenient: bool = Field(
+        default=False,
+        description="also take answers whose lines end in a bare LF, folded fields"
+        " and blanks behind a chunk's size (default: off)",
+        json_schema_extra={"type": ["boolean", "string"]},
+    )
+
+    connect_timeout: int | None = knob("connect_timeout", overrides=True)
+    upstream_timeout: int | None = knob("upstream_timeout", overrides=True)
+    between_timeout: int | None = knob("between_timeout", overrides=True)
+    tunnel_timeout: int | None = knob("tunnel_timeout", overrides=True)
+    deadline: int | None = knob("deadline", overrides=True)
+    buffer_request: int | None = knob("buffer_request", overrides=True)
+    retries: int | None = knob("retries", overrides=True)
+    retry_budget: int | None = knob("retry_budget", overrides=True)
+    upstream_pool: int | None = knob("upstream_pool", overrides=True)
+    upstream_idle: int | None = knob("upstream_idle", overrides=True)
+    upstream_max: int | None = knob("upstream_max", overrides=True)
+    queue: int | None = knob("queue", overrides=True)
+    queue_timeout: int | None = knob("queue_timeout", overrides=True)
+    eject: str | None = knob("eject", overrides=True)
+
+    @property
+    def eject_failures(self) -> int | None:
+        """Failed requests in a row that eject an endpoint; 0 = never."""
+        return _eject_failures(self.eject)
+
+    @property
+    def eject_for(self) -> int | None:
+        """How long an endpoint is skipped, ms."""
+        return _eject_for_ms(self.eject)
+
+    @field_validator("balance", mode="before")
+    @classmethod
+    def _check_balance(cls, raw: Any) -> str:
+        return choice(BALANCES, raw)
+
+    @field_validator("lenient", mode="before")
+    @classmethod
+    def _check_lenient(cls, raw: Any) -> bool:
+        try:
+            return parse_switch(raw)
+        except BadValueError as bad:
+            raise fault(str(bad), bad.suggestion) from None
+
+    @field_validator("hash_bound", mode="before")
+    @classmethod
+    def _check_hash_bound(cls, raw: Any) -> int:
+        try:
+            percent = -1 if is_below_zero(raw, parse_percent) else parse_percent(raw)
+        except BadValueError as bad:
+            raise fault(str(bad)) from None
+        if percent and not 100 <= percent <= 10_000:
+            raise fault(f"{show(raw)} is outside 100%..10000%, or 0: no bound")
+        return percent
+
+    @field_validator("hash_key", "hash_bound")
+    @classmethod
+    def _belongs_to_hash(cls, value: Any, info: ValidationInfo) -> Any:
+        balance = info.data.get("balance", "hash")
+        if balance != "hash":
+            raise fault(
+                f"means nothing with balance = {show(balance)}, only with 'hash'"
+            )
+        return value
+
+    @field_validator("endpoints", mode="before")
+    @classmethod
+    def _read_endpoints(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            return tuple(part for part in raw.split(",") if part.strip())
+        return raw
+
+    @field_validator("endpoints")
+    @classmethod
+    def _is_not_empty(cls, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        if not endpoints:
+            raise fault("is empty: an upstream needs an endpoint")
+        return endpoints
