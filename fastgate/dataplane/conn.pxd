@@ -238,13 +238,15 @@ cdef struct ExchangeEvents:     # what a side tells the exchange
     void (*response_end)(Worker *w, Exchange *x) noexcept nogil
     void (*upstream_fault)(Worker *w, Exchange *x, int fault) noexcept nogil
     void (*upstream_flushed)(Worker *w, Exchange *x) noexcept nogil
-    # A connection that belonged to no exchange any more has closed.
+    # Somebody who waits may be served: a connection that belonged to no exchange
+    # any more has closed, or it is time to look at what other processes changed.
     void (*upstream_room)(Worker *w, int group) noexcept nogil
 
 cdef struct WaitQueue:          # exchanges waiting for a connection, oldest first
     Exchange *first
     Exchange *last
     int32_t n
+    Timer look                  # while somebody waits: see waiting.pyx
 
 cdef struct Worker:
     # the loop

@@ -66,6 +66,7 @@ from fastgate.dataplane.memory cimport (
     TIMER_CONN,
     TIMER_EXCHANGE,
     TIMER_LISTENER,
+    TIMER_QUEUE,
     Timer,
     slab_at,
     slab_find,
@@ -116,6 +117,7 @@ from fastgate.dataplane.system cimport (
     socklen_t,
     timespec,
 )
+from fastgate.dataplane.waiting cimport waiting_timer
 
 cdef enum:
     BATCH = 256                 # events taken from epoll at a time
@@ -494,6 +496,8 @@ cdef class Engine:
                 exchange_timer(
                     w, <Exchange *>(<char *>t - <size_t>&(<Exchange *>NULL).timer)
                 )
+            elif t.owner == TIMER_QUEUE:
+                waiting_timer(w, t)
             else:
                 if self._watch(<int>(<Listening *>t - self.listening)) < 0:
                     timer_set(&w.wheel, t, w.now_ms + ACCEPT_PAUSE_MS)

@@ -289,7 +289,7 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
     if x.asked_us == 0:
         x.asked_us = w.now_us
         if w.queues[x.group].n:
-            # A mark may have run out since, or an endpoint come up.
+            # A mark may have run out since the last look, or an endpoint come up.
             wake_queue(w, x.group)
     while True:
         x.step = STEP_PICK

@@ -88,6 +88,7 @@ cdef enum TimerOwner:         # in what a Timer is embedded
     TIMER_CONN = 0
     TIMER_EXCHANGE
     TIMER_LISTENER
+    TIMER_QUEUE
 
 cdef struct Timer:
     Timer *next                 # NULL: not linked

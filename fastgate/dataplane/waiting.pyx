@@ -2,11 +2,22 @@
 
 One queue an upstream. Age counts from when an exchange first asked for an endpoint,
 so that one whose endpoint failed stands where it would stand had it waited.
+
+A connection of this worker that comes free wakes the queue at once. What other
+processes write (an endpoint is up, a mark by some worker, the end of its time) makes
+no event: while somebody waits, it is looked for.
 """
 
+from libc.stddef cimport size_t
+
 from fastgate.dataplane.conn cimport WaitQueue
-from fastgate.dataplane.memory cimport timer_cancel, timer_set
+from fastgate.dataplane.memory cimport (
+    TIMER_QUEUE, timer_cancel, timer_idle, timer_set,
+)
 from fastgate.dataplane.plan cimport UpstreamPlan
+
+cdef enum:
+    LOOK_MS = 32                # between looks at what others changed
 
 
 cdef bint wait(Worker *w, Exchange *x) noexcept nogil:
@@ -31,6 +42,9 @@ cdef bint wait(Worker *w, Exchange *x) noexcept nogil:
     else:
         q.last = x
     q.n += 1
+    if q.n == 1:
+        q.look.owner = TIMER_QUEUE
+        timer_set(&w.wheel, &q.look, w.now_ms + LOOK_MS)
     timer_set(&w.wheel, &x.timer, w.now_ms + plan.queue_timeout_ms)
     return True
 
@@ -47,4 +61,14 @@ cdef void wait_no_more(Worker *w, Exchange *x) noexcept nogil:
     else:
         q.last = x.queue_prev
     q.n -= 1
+    if q.n == 0:
+        timer_idle(&q.look)
     timer_cancel(&w.wheel, &x.timer)
+
+
+cdef void waiting_timer(Worker *w, Timer *t) noexcept nogil:
+    """`t` is the `look` of a queue: wake it, and look again if it is not empty yet."""
+    cdef WaitQueue *q = <WaitQueue *>(<char *>t - <size_t>&(<WaitQueue *>NULL).look)
+    w.events.upstream_room(w, <int>(q - w.queues))
+    if q.n:
+        timer_set(&w.wheel, t, w.now_ms + LOOK_MS)
