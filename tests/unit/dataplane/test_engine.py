@@ -484,6 +484,7 @@ def test_a_client_that_pipelines_waits_its_turn_like_others(
     lab.read(other, b"request\n")
     lab.settle()
     lab.engine.flush_log()
+    lab.until(lambda: lab.engine.log_state()[2], "the log to be written")
 
     lines = log.read_text().splitlines()
     place = next(i for i, line in enumerate(lines) if "/other" in line)
