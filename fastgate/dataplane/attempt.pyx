@@ -18,6 +18,7 @@ from fastgate.dataplane.faults cimport (
     FAULT_NONE,
     FAULT_UPSTREAM_BAD,
     FAULT_UPSTREAM_BUSY,
+    FAULT_UPSTREAM_CUT,
     FAULT_UPSTREAM_HEAD,
     FAULT_UPSTREAM_RESET,
     SIDE_UPSTREAM,
@@ -164,8 +165,8 @@ cdef bint may_retry(Worker *w, Exchange *x, int fault) noexcept nogil:
     ):
         return False
     if not unsent and (
-        fault != FAULT_UPSTREAM_RESET or not x.idempotent or x.body_sent
-        or x.wants_tunnel
+        (fault != FAULT_UPSTREAM_RESET and fault != FAULT_UPSTREAM_CUT)
+        or not x.idempotent or x.body_sent or x.wants_tunnel
     ):
         return False
     x.fault = fault

@@ -9,7 +9,7 @@ The steps of an exchange, who keeps its time, and what a fault does to it:
     QUEUED    a connection to come free  queue_timeout       reply
     CONNECT   the endpoint to accept     connect_timeout     another endpoint, or reply
     FORWARD   the response head          upstream_timeout    replay, retry, or reply
-    RELAY     the response body          between_timeout     client is cut
+    RELAY     the response body          between_timeout     as above, or client is cut
     TUNNEL    either side                tunnel_timeout      both are cut
     DRAIN     the client to read it all  send_timeout        client is reset
     DONE      nothing: is freed          -                   -
@@ -25,7 +25,7 @@ Every path ends in finish(), exactly once: it settles what is still leased, coun
 writes the log line and gives the client connection back.
 
 A fault goes to one of two places: upstream_fault() decides whether to try again,
-abandon() ends the exchange by a reply or, when part of an answer is already
+abandon() ends the exchange by a reply or, when a byte of an answer is already
 out, by a cut: what was read of it is delivered, and then the connection ends so
 that it does not look whole (RFC 9112 section 8). Only a client that takes no more
 is reset.
@@ -35,8 +35,10 @@ When a request may be sent again:
   - a connection from the pool ended before a byte of the answer came: the usual
     race with the endpoint's keep-alive. Once, on a new connection, if the method
     is idempotent (RFC 9110 section 9.2.2) and no body byte was sent. Not counted;
-  - any other early end: the same condition, `retries` times, never to an endpoint
-    that was tried, and within the retry budget.
+  - any other early end, of the head or of the body: the same condition, `retries`
+    times, never to an endpoint that was tried, and within the retry budget.
+Never when a byte of the answer is out: a client is given one answer. One that began
+and ended in the same wake-up is still staged, and is taken back.
 """
 
 from libc.stddef cimport size_t
@@ -586,20 +588,20 @@ cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
     if not stale and x.endpoint >= 0:
         note_failure(w, x, fault)
     x.upstream_ops.reset(w, x)
+    take_back(w, x)
     if stale:
         # The endpoint is as good as before; only the connection was old.
         release_lease(w, x, FAULT_NONE)
         x.replayed = 1
         x.n_tried -= 1
-        dispatch(w, x, NO_ENDPOINT)
-        return
-    release_lease(w, x, fault)
-    if may_retry(w, x, fault):
-        dispatch(w, x, NO_ENDPOINT)
-        # Its first endpoint has a connection less.
-        wake_queue(w, group)
-        return
-    abandon(w, x, fault)
+    else:
+        release_lease(w, x, fault)
+        if not may_retry(w, x, fault):
+            abandon(w, x, fault)
+            return
+    dispatch(w, x, NO_ENDPOINT)
+    # Its first endpoint has a connection less.
+    wake_queue(w, group)
 
 
 cdef void client_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
@@ -620,8 +622,7 @@ cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
     else:
         x.upstream_ops.reset(w, x)
     release_lease(w, x, fault)
-    if x.response_started:
-        take_back(w, x)
+    take_back(w, x)
     if x.client is not NULL:
         if (
             fault == FAULT_SEND_TIMEOUT or fault == FAULT_SEND_TOO_SLOW
@@ -641,10 +642,12 @@ cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
 
 cdef void take_back(Worker *w, Exchange *x) noexcept nogil:
     """As if the answer had not begun, if none of it has left the stage yet."""
-    if x.client is not NULL and not x.client.conn.spoke:
+    if x.response_started and x.client is not NULL and not x.client.conn.spoke:
         fg_bump(&w.row.bytes_out, -<int64_t>conn_unstage(w, &x.client.conn))
         x.response_started = 0
+        x.response_kind = BODY_NONE
         x.response_bytes = 0
+        x.head_us = -1
         x.status = 0
 
 

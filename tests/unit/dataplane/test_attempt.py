@@ -201,6 +201,105 @@ def test_an_answer_that_is_cut_does_not_eject(make_lab: MakeLab) -> None:
 # Retries and the pool.
 
 
+CUT = [
+    OK[:-1],
+    b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+    b"HTTP/1.1 200 OK\r\nContent-Le",
+]
+
+
+def cut_short(
+    lab: Lab, data: bytes, answer: bytes, end: Callable[[socket.socket], None]
+) -> tuple[socket.socket, int]:
+    """A client whose answer ends too early, and the endpoint that did that.
+
+    The engine hears of the answer and of its end in one wake-up.
+    """
+    client = lab.client()
+    client.sendall(data)
+    lab.until(lambda: any(map(is_readable, lab.services)), "a connection")
+    index = 0 if is_readable(lab.services[0]) else 1
+    service = lab.accept(index)
+    lab.read(service, data[-4:])
+    service.sendall(answer)
+    end(service)
+    return client, index
+
+
+@pytest.mark.parametrize("answer", CUT)
+def test_a_cut_answer_of_which_nothing_has_left_is_asked_for_elsewhere(
+    make_lab: MakeLab, answer: bytes
+) -> None:
+    lab = make_lab(endpoints=2, retries=1, eject="off")
+    client, index = cut_short(lab, request(), answer, socket.socket.close)
+    other = lab.accept(1 - index)
+    lab.read(other, b"\r\n\r\n")
+    other.sendall(OK)
+
+    assert lab.read(client, b"ok").startswith(b"HTTP/1.1 200")
+    assert lab.row["retries"] == 1
+    assert lab.row["faults"] == 0
+    assert lab.endpoint(index)["failures"] == 1
+
+
+def test_an_endless_answer_that_is_reset_at_once_is_asked_for_elsewhere(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(endpoints=2, retries=1)
+    endless = b"HTTP/1.0 200 OK\r\n\r\nhello"
+    client, index = cut_short(lab, request(), endless, reset)
+    other = lab.accept(1 - index)
+    lab.read(other, b"\r\n\r\n")
+    other.sendall(OK)
+
+    assert lab.read(client, b"ok").startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_cut_answer_to_what_must_not_be_sent_twice_is_502(
+    make_lab: MakeLab, method: str
+) -> None:
+    lab = make_lab(endpoints=2, retries=1)
+    data = request("/", method, b"body")
+    client, index = cut_short(lab, data, CUT[0], socket.socket.close)
+
+    assert lab.read(client, b"\n").startswith(b"HTTP/1.1 502")
+    assert not is_readable(lab.services[1 - index])
+    assert lab.endpoint(index)["failures"] == 1
+
+
+def test_an_answer_that_is_cut_everywhere_is_502(make_lab: MakeLab) -> None:
+    lab = make_lab(endpoints=2, retries=1)
+    client, index = cut_short(lab, request(), CUT[0], socket.socket.close)
+    other = lab.accept(1 - index)
+    lab.read(other, b"\r\n\r\n")
+    other.sendall(CUT[0])
+    other.close()
+
+    assert lab.read(client, b"\n").startswith(b"HTTP/1.1 502")
+    assert [lab.endpoint(n)["failures"] for n in range(2)] == [1, 1]
+
+
+def test_an_answer_of_which_a_byte_has_left_is_not_asked_for_again(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(endpoints=2, retries=1)
+    client = lab.client()
+    client.sendall(request())
+    lab.until(lambda: any(map(is_readable, lab.services)), "a connection")
+    index = 0 if is_readable(lab.services[0]) else 1
+    service = lab.accept(index)
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(OK[:-1])
+    lab.settle()
+    service.close()
+
+    assert lab.read_end(client).endswith(b"\r\n\r\no")
+    assert not is_readable(lab.services[1 - index])
+    assert lab.row["retries"] == 0
+
+
 def test_a_retry_that_finds_no_other_endpoint_is_not_counted(make_lab: MakeLab) -> None:
     lab = make_lab(retries=3)
     lab.services[0].close()
