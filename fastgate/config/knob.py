@@ -55,8 +55,8 @@ class Knob(NamedTuple):
     default      as it would be written in a file; None = not set
     low, high    bounds of the parsed value, both allowed
     may_be_zero  0 is allowed beside low..high, with the meaning that help gives
-    words        words accepted beside a value, such as "auto"; the first one is
-                 what an empty TEXT means
+    words        words accepted beside a value, such as "auto", or among those of a
+                 list; the first one is what an empty TEXT means
     choices      every word a CHOICE may be
     scopes       tables that may override it by the same key: "upstream", "route"
     aliases      other flags of the same meaning
@@ -121,7 +121,8 @@ class Knob(NamedTuple):
 
         Raises BadValueError, whose message does not name the knob.
         """
-        if isinstance(raw, str) and raw.strip().lower() in self.words:
+        is_list = self.kind is Kind.NETWORKS
+        if isinstance(raw, str) and not is_list and raw.strip().lower() in self.words:
             return raw.strip().lower()
         return _READERS[self.kind](self, raw)
 
@@ -238,6 +239,7 @@ def _read_text(knob: Knob, raw: object) -> str | None:
 
 
 def _read_networks(knob: Knob, raw: object) -> tuple[str, ...]:
+    """Read a list of networks, and of the knob's words. Raises BadValueError."""
     import ipaddress  # noqa: PLC0415 (help must not pay for it)
 
     if isinstance(raw, str):
@@ -251,14 +253,19 @@ def _read_networks(knob: Knob, raw: object) -> tuple[str, ...]:
         if not isinstance(part, str):
             raise BadValueError(f"{show(part)} is not a network")
         text = part.strip()
+        if text.lower() in knob.words:
+            networks[text.lower()] = None
+            continue
         try:
             networks[str(ipaddress.ip_network(text))] = None
         except ValueError:
             try:
                 meant = str(ipaddress.ip_network(text, strict=False))
             except ValueError:
+                forms = ", ".join(("10.0.0.0/8", "fd00::/8", *knob.words[:-1]))
                 raise BadValueError(
-                    f"{show(text)} is not a network: write 10.0.0.0/8 or fd00::/8"
+                    f"{show(text)} is not a network: write {forms} or {knob.words[-1]}",
+                    nearest(text.partition(":")[0], knob.words),
                 ) from None
             raise BadValueError(
                 f"{show(text)} has bits set outside its mask", meant

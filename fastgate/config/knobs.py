@@ -577,7 +577,9 @@ def _table() -> tuple[Knob, ...]:
             kind=Kind.NETWORKS,
             default="",
             group=headers,
-            help="peers whose forwarding headers are believed and appended to",
+            help="peers whose forwarding headers are believed and appended to; unix:"
+            " those who connect to a Unix socket",
+            words=("unix",),
             aliases=("--forwarded-allow-ips",),
         ),
         Knob(

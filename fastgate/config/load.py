@@ -29,6 +29,7 @@ from fastgate.config.model import (
     RouteView,
     Upstream,
     cross_check,
+    warn_of_trust,
 )
 from fastgate.config.nginx import NGINX_NAMES
 from fastgate.config.parse import Parsed, parse
@@ -263,6 +264,9 @@ class _Loader:
         if config is None or self.problems:
             raise ConfigError(sorted(set(self.problems), key=file_order), self.subject)
         origins = dict(self._origins(self.data, ()))
+        why = warn_of_trust(config.gateway.trusted_proxies, config.listeners)
+        if why:
+            self.warnings.append(str(self.problem(("gateway", "trusted_proxies"), why)))
         warnings = tuple(self.warnings)
         return Loaded(config, self.subject, self.data, origins, self.problem, warnings)
 

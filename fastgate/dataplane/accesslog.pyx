@@ -7,7 +7,7 @@ soon as that much room is left. Buffers go whole to the writer (logwriter.pyx).
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.string cimport memcpy, memset, strlen
 
 from fastgate.dataplane.logwriter cimport (
     writer_close, writer_make, writer_put, writer_reopen, writer_state,
@@ -39,7 +39,6 @@ cdef enum:                  # budgets, in bytes as escaped
 
 cdef const char *HEX_UPPER = "0123456789ABCDEF"
 cdef const char *HEX_LOWER = "0123456789abcdef"
-cdef const char *UNIX = "unix"  # a peer on a Unix socket; nginx says "unix:"
 cdef const char *DAYS = "SunMonTueWedThuFriSat"
 cdef const char *MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
@@ -214,8 +213,6 @@ cdef char *put_combined(
     if line.len == 0:
         line.at = NULL
     at = put_or_dash(at, &r.remote_addr, ADDRESS_BYTES)
-    if r.remote_addr.len == 4 and memcmp(r.remote_addr.at, UNIX, 4) == 0:
-        at = put(at, ":")
     at = put(at, " - ")
     at = put_or_dash(at, &user, WORD_BYTES)
     at = put(at, " [")

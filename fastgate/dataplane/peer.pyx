@@ -6,7 +6,7 @@ from libc.string cimport memcpy, memset
 from fastgate.dataplane.conn cimport PEER_TEXT
 from fastgate.dataplane.limits cimport is_trusted
 from fastgate.dataplane.system cimport (
-    AF_INET, AF_INET6, inet_ntop, sockaddr_in, sockaddr_in6,
+    AF_INET, AF_INET6, AF_UNIX, inet_ntop, sockaddr_in, sockaddr_in6,
 )
 
 
@@ -47,8 +47,10 @@ cdef void peer_name(
         d.peer_len = <uint8_t>at
         d.peer_is_v6 = 1
     else:
+        # No address (RFC 7239 section 6): the word that nginx's logs have for it.
         memcpy(d.peer, b"unix:", 5)
         d.peer_len = 5
+        d.peer_trusted = peer.ss_family == AF_UNIX and w.gateway.trusts_unix
         return
     if w.gateway.n_trusted:
         d.peer_trusted = is_trusted(w.gateway.trusted, w.gateway.n_trusted, address)

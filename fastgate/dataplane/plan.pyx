@@ -211,6 +211,9 @@ cdef class Plan:
 
         p.trusted = <Cidr *>self._array(len(g["trusted_proxies"]), sizeof(Cidr))
         for cidr in g["trusted_proxies"]:
+            if cidr == "unix":
+                p.trusts_unix = True
+                continue
             address, _, bits = str(cidr).partition("/")
             text = self._text(address)
             if not parse_address(text.at, text.len, p.trusted[p.n_trusted].address):

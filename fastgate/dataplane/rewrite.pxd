@@ -42,7 +42,7 @@ cdef struct RequestPolicy:  # of a route; borrowed from the plan
     Rules rules
 
 cdef struct RequestFacts:   # of one exchange
-    const char *peer        # the peer's address as text ("unix" for a Unix socket)
+    const char *peer        # the peer's address as text ("unix:" for a Unix socket)
     uint32_t peer_len
     uint8_t peer_is_v6
     uint8_t trusted         # the peer is a trusted proxy: its chain is continued

@@ -684,10 +684,11 @@ cdef size_t client_address(
 ) noexcept nogil:
     """Write the client's address as text: what balancing, limits and logs use.
 
-    The peer's, unless it is a trusted proxy: then the rightmost address of
-    X-Forwarded-For that is not trusted, for everything left of it is hearsay. An
-    element that is no address ends the walk at the last one believed.
+    The rightmost address of X-Forwarded-For that is not trusted, for everything
+    left of it is hearsay. An element that is no address ends the walk at the last
+    one believed, and the peer's own is what there is where nothing was told.
 
+    peer    of a trusted proxy: any other is the client itself, whatever it says
     room    at least 46 (INET6_ADDRSTRLEN); a longer peer is cut
     returns the bytes written, without a NUL
     """
@@ -699,10 +700,7 @@ cdef size_t client_address(
     cdef size_t n, start, end
     cdef int i = h.n_fields - 1
     cdef int first = h.field_of[<int>H_X_FORWARDED_FOR]
-    cdef bint walking = (
-        first >= 0 and n_trusted > 0 and parse_address(peer, peer_len, address)
-        and is_trusted(trusted, n_trusted, address)
-    )
+    cdef bint walking = first >= 0
     while walking and i >= first:
         f = &h.fields[i]
         i -= 1

@@ -160,6 +160,25 @@ def test_ip_hash_keeps_a_client_at_its_endpoint(rig: Rig) -> None:
     assert set(chosen.values()) == {b"a", b"b", b"c"}
 
 
+def test_ip_hash_places_by_the_client_of_a_trusted_unix_peer(rig: Rig) -> None:
+    gateway = rig.gateway(
+        *three(rig),
+        listen=f"unix:{rig.directory}/front.sock",
+        upstream={"balance": "ip-hash"},
+        trusted_proxies=["unix"],
+    )
+    chosen = {}
+    for n in range(40):
+        told = {"X-Forwarded-For": f"203.0.113.{n}"}
+        names = {
+            gateway.fetch("GET", "/size/1", told).value("x-origin") for _ in range(2)
+        }
+        assert len(names) == 1, told
+        chosen[n] = names.pop()
+
+    assert set(chosen.values()) == {b"a", b"b", b"c"}
+
+
 HASH_KEYS = {
     "header": "header:X-User",
     "cookie": "cookie:user",

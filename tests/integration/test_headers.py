@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.client import request
+from support.client import fetch, request
 from support.gateway import Gateway
 from support.origin import Origin, Request, always, response, serve
 from support.rig import Rig
@@ -115,6 +115,69 @@ def test_behind_a_trusted_proxy_addresses_are_appended(rig: Rig) -> None:
     assert stranger.value("x-forwarded-for") == b"127.0.0.9"
     assert stranger.value("x-forwarded-proto") == b"http"
     assert stranger.value("x-forwarded-host") == b"example.com"
+
+
+def front_socket(rig: Rig) -> dict[str, object]:
+    """A listener on a Unix socket and one on TCP, and who is trusted: the first."""
+    path = f"unix:{rig.directory}/front.sock"
+    listeners = {"front": {"address": path}, "tcp": {"address": "127.0.0.1:0"}}
+    return {"listeners": listeners, "trusted_proxies": ["unix"]}
+
+
+FRONT_SAYS = {
+    "X-Forwarded-For": "203.0.113.5, 198.51.100.7",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "shop.example.com",
+    "Forwarded": "for=203.0.113.5;proto=https",
+    "X-Request-ID": "front.42",
+}
+
+
+def test_a_front_proxy_on_a_unix_socket_can_be_trusted(rig: Rig) -> None:
+    origin = rig.origin()
+    gateway = rig.gateway(origin, forwarded=True, **front_socket(rig))
+    fetch(gateway.listeners["front"][0], "GET", "/any", FRONT_SAYS)
+    fetch(gateway.listeners["tcp"][0], "GET", "/any", FRONT_SAYS)
+    trusted, stranger = origin.requests
+
+    # A peer on a Unix socket has no address to append (RFC 7239 section 6).
+    assert trusted.value("x-forwarded-for") == b"203.0.113.5, 198.51.100.7"
+    assert trusted.value("x-forwarded-proto") == b"https"
+    assert trusted.value("x-forwarded-host") == b"shop.example.com"
+    assert trusted.value("x-request-id") == b"front.42"
+    assert trusted.value("forwarded") == (
+        b"for=203.0.113.5;proto=https, for=unknown;host=example.com;proto=https"
+    )
+    # The word trusts the way a connection came, not the loopback.
+    assert stranger.value("x-forwarded-for") == b"127.0.0.1"
+    assert stranger.value("x-forwarded-proto") == b"http"
+    assert stranger.value("x-forwarded-host") == b"example.com"
+    assert stranger.value("forwarded") == b"for=127.0.0.1;host=example.com;proto=http"
+
+
+def test_a_front_proxy_that_says_nothing_has_no_address_to_tell(rig: Rig) -> None:
+    origin = rig.origin()
+    gateway = rig.gateway(origin, forwarded=True, **front_socket(rig))
+    fetch(gateway.listeners["front"][0], "GET", "/any")
+    (request,) = origin.requests
+
+    assert request.value("x-forwarded-for") is None
+    assert request.value("x-forwarded-port") is None
+    assert request.value("x-forwarded-proto") == b"http"
+    assert request.value("forwarded") == b"for=unknown;host=example.com;proto=http"
+
+
+def test_a_peer_on_a_unix_socket_is_a_stranger_unless_it_is_named(rig: Rig) -> None:
+    origin = rig.origin()
+    settings = front_socket(rig) | {"trusted_proxies": ["0.0.0.0/0", "::/0"]}
+    gateway = rig.gateway(origin, **settings)
+    fetch(gateway.listeners["front"][0], "GET", "/any", FRONT_SAYS)
+    (request,) = origin.requests
+
+    assert request.value("x-forwarded-for") is None
+    assert request.value("forwarded") is None
+    assert request.value("x-forwarded-proto") == b"http"
+    assert request.value("x-forwarded-host") == b"example.com"
 
 
 def test_several_lists_of_addresses_become_one(rig: Rig) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support import addresses
-from support.client import request
+from support.client import fetch, request
 from support.gateway import Gateway
 from support.origin import Script, hold, once, response, serve, silent
 from support.rig import Rig
@@ -79,6 +79,27 @@ def test_a_combined_line_is_nginxs_to_the_byte(rig: Rig) -> None:
         "referer": "http://a.example/b",
         "agent": "curl/7.88.1",
     }
+
+
+@pytest.mark.parametrize("kind", ["combined", "json"])
+def test_the_client_of_a_front_proxy_is_logged_where_it_is_trusted(
+    rig: Rig, kind: str
+) -> None:
+    listeners = {
+        "front": {"address": f"unix:{rig.directory}/front.sock"},
+        "tcp": {"address": "127.0.0.1:0"},
+    }
+    log = Logged(rig, kind, listeners=listeners, trusted_proxies=["unix"])
+    told = {"X-Forwarded-For": "6.6.6.6, 203.0.113.5"}
+    for name, headers in (("front", told), ("front", {}), ("tcp", told)):
+        fetch(log.gateway.listeners[name][0], "GET", "/size/1", headers)
+
+    lines = log.lines(3)
+    if kind == "json":
+        clients = [json.loads(line)["client"] for line in lines]
+    else:
+        clients = [line.split()[0] for line in lines]
+    assert clients == ["203.0.113.5", "unix:", "127.0.0.1"]
 
 
 def test_a_combined_line_has_dashes_for_what_was_not_there(rig: Rig) -> None:

@@ -14,7 +14,12 @@ this folder a module imports only from those named before it: settings, the
 tables, `across`, `config`.
 """
 
-from fastgate.config.model.across import Finding, RouteView, cross_check
+from fastgate.config.model.across import (
+    Finding,
+    RouteView,
+    cross_check,
+    warn_of_trust,
+)
 from fastgate.config.model.config import Config
 from fastgate.config.model.gateway import Gateway
 from fastgate.config.model.listener import Listener
@@ -33,4 +38,5 @@ __all__ = [
     "RouteView",
     "Upstream",
     "cross_check",
+    "warn_of_trust",
 ]

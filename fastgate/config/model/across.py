@@ -223,6 +223,19 @@ def check_addresses(
             earlier.append((name, address))
 
 
+# -- trust
+
+
+def warn_of_trust(
+    trusted: Sequence[str], listeners: Mapping[str, Listener]
+) -> str | None:
+    """Say that peers on Unix sockets are trusted where none can come from."""
+    addresses = [text for one in listeners.values() for text in one.addresses]
+    if "unix" not in trusted or any(text.startswith("unix:") for text in addresses):
+        return None
+    return "'unix' trusts nobody: no listener's address is a Unix socket"
+
+
 # -- room
 
 

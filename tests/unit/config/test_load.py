@@ -506,6 +506,46 @@ def test_a_mistyped_variable_gets_a_warning_and_a_foreign_one_does_not() -> None
     )
 
 
+@pytest.mark.parametrize("given", ["unix, 10.0.0.0/8", ["UNIX", "10.0.0.0/8"]])
+def test_peers_on_unix_sockets_are_trusted_beside_networks(
+    write: Write, given: str | list[str]
+) -> None:
+    text = GOOD.replace('"127.0.0.1:8080"', '"unix:/run/front.sock"')
+    path = write(f"{text}[gateway]\ntrusted_proxies = {given!r}\n")
+
+    trusted = load(path, {}, {}).config.gateway.trusted_proxies
+    assert trusted == ("unix", "10.0.0.0/8")
+
+
+@pytest.mark.parametrize("given", ["unix:", "unix:/run/front.sock", "unixs"])
+def test_a_peer_on_a_unix_socket_has_one_name(write: Write, given: str) -> None:
+    text = GOOD + f'[gateway]\ntrusted_proxies = "{given}"\n'
+
+    (problem,) = problems(write(text))
+    assert problem.message == (
+        f"trusted_proxies: '{given}' is not a network: write 10.0.0.0/8, fd00::/8"
+        " or unix"
+    )
+    assert problem.suggestion == "unix"
+
+
+def test_trusting_unix_peers_without_a_unix_listener_gets_a_warning(
+    write: Write,
+) -> None:
+    trusting = GOOD + '[gateway]\ntrusted_proxies = ["unix"]\n'
+    listening = trusting.replace('"127.0.0.1:8080"', '"unix:/run/front.sock"')
+
+    path = write(trusting)
+    assert load(path, {}, {}).warnings == (
+        f"{path}:9:1: trusted_proxies: 'unix' trusts nobody: no listener's address is"
+        " a Unix socket",
+    )
+    assert load(write(listening), {}, {}).warnings == ()
+    flags = {"trusted_proxies": "unix", "listen": ":1", "upstream": "a:1"}
+    (warning,) = load(None, flags, {}).warnings
+    assert warning.startswith("--trusted-proxies: 'unix' trusts nobody")
+
+
 def samples(knob: Knob) -> list[str]:
     """Texts, other than the default, that a knob takes from any source."""
     if knob.key == "max_target":

@@ -81,7 +81,7 @@ GOLDEN = [
         rb'127.0.0.1 - - [] "\x16\x03\x01\x00\xA5garb\x22age" 400 0 "-" "-"',
     ),
     (
-        {"remote_addr": b"unix", "request_line": b"GET / HTTP/1.1"},
+        {"remote_addr": b"unix:", "request_line": b"GET / HTTP/1.1"},
         b'unix: - - [] "GET / HTTP/1.1" 200 0 "-" "-"',
     ),
 ]

@@ -121,6 +121,13 @@ def test_a_plan_refuses_a_trusted_proxy_that_is_no_address() -> None:
         Plan(**given)
 
 
+def test_a_plan_takes_unix_among_the_trusted() -> None:
+    given = values("127.0.0.1:1")
+    given["gateway"]["trusted_proxies"] = ["unix", "10.0.0.0/8"]
+
+    Plan(**given)
+
+
 def test_an_unresolved_endpoint_has_a_place_in_the_plan() -> None:
     given = values("127.0.0.1:1")
     given["upstreams"][0]["endpoints"][0] |= {"host": None, "up": False}

@@ -331,7 +331,7 @@ def test_a_dropped_claim_counts_as_absent():
 
 
 def test_a_unix_peer_has_no_address_to_tell():
-    how = {"peer": b"unix", "port": 0, "x_forwarded": True, "forwarded": True}
+    how = {"peer": b"unix:", "port": 0, "x_forwarded": True, "forwarded": True}
 
     assert fields_of(**how) == [
         (b"X-Forwarded-Proto", b"http"),
@@ -730,13 +730,19 @@ PROXIES = [(b"10.0.0.0", 104), (b"2001:db8::", 32)]
 
 
 def client(*chain, peer=b"10.0.0.1", trusted=PROXIES):
+    """Whose request it is that `peer`, a trusted proxy, passed on."""
     return probe.client_of(peer, [(b"X-Forwarded-For", c) for c in chain], trusted)
 
 
-def test_an_untrusted_peer_is_the_client_whatever_it_says():
-    assert client(b"203.0.113.1", peer=b"192.0.2.7") == b"192.0.2.7"
-    assert client(b"203.0.113.1", trusted=[]) == b"10.0.0.1"
-    assert client(b"203.0.113.1", peer=b"unix") == b"unix"
+def test_a_peer_that_tells_nothing_is_the_client_itself():
+    assert client() == b"10.0.0.1"
+    assert client(peer=b"unix:") == b"unix:"
+
+
+def test_a_trusted_unix_peer_tells_whose_request_it_is():
+    assert client(b"6.6.6.6, 203.0.113.1", peer=b"unix:", trusted=[]) == b"203.0.113.1"
+    assert client(b"203.0.113.1, 10.0.0.9", peer=b"unix:") == b"203.0.113.1"
+    assert client(b"203.0.113.1, unix:", peer=b"unix:") == b"unix:"
 
 
 def test_a_trusted_peer_tells_the_rightmost_address_that_is_not_trusted():
