@@ -93,6 +93,7 @@ cdef void (*llhttp_set_lenient_spaces_after_chunk_size)(
     void *parser, int on
 ) noexcept nogil
 cdef int (*llhttp_get_method)(void *parser) noexcept nogil
+cdef void (*llhttp_set_lenient_version)(void *parser, int on) noexcept nogil
 cdef int (*llhttp_get_http_major)(void *parser) noexcept nogil
 cdef int (*llhttp_get_http_minor)(void *parser) noexcept nogil
 cdef int (*llhttp_get_status_code)(void *parser) noexcept nogil

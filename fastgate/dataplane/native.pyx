@@ -65,7 +65,7 @@ def bind() -> None:
     global llhttp_get_method, llhttp_get_http_major
     global llhttp_get_http_minor, llhttp_get_status_code, llhttp_method_name
     global llhttp_set_lenient_headers, llhttp_set_lenient_optional_cr_before_lf
-    global llhttp_set_lenient_spaces_after_chunk_size
+    global llhttp_set_lenient_spaces_after_chunk_size, llhttp_set_lenient_version
     if sys.byteorder != "little" or sizeof(void *) != 8:
         raise refuse("this machine is not 64-bit little-endian")
     path = os.fsencode(httptools_parser.__file__)
@@ -117,6 +117,9 @@ def bind() -> None:
     llhttp_set_lenient_spaces_after_chunk_size = <void (*)(
         void *, int
     ) noexcept nogil>symbol(so, b"llhttp_set_lenient_spaces_after_chunk_size")
+    llhttp_set_lenient_version = <void (*)(void *, int) noexcept nogil>symbol(
+        so, b"llhttp_set_lenient_version"
+    )
 
 
 def check_sizes() -> None:

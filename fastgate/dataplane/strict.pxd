@@ -6,7 +6,6 @@ Runs in: worker.
 from fastgate.dataplane.message cimport Head, HeadLimits
 
 cdef bint is_http_method(int number) noexcept nogil
-cdef bint ends_in_version(const char *line, const char *end) noexcept nogil
 cdef int finish_request(
     Head *h, const HeadLimits *limits, const char *line, const char *end
 ) noexcept nogil

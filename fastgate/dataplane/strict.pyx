@@ -52,16 +52,6 @@ cdef const char *NOT_A_REQUEST_LINE = "the request line is not `method target HT
 cdef const char *NOT_A_STATUS_LINE = "the status line is not `HTTP/1.x status reason`"
 
 
-cdef bint ends_in_version(const char *line, const char *end) noexcept nogil:
-    """Whether the text before `end` ends in HTTP/d.d of a version we do not speak."""
-    cdef const char *version = end - 8
-    if end - line < 8 or memcmp(version, b"HTTP/", 5) != 0 or version[6] != c".":
-        return False
-    if not (c"0" <= version[5] <= c"9" and c"0" <= version[7] <= c"9"):
-        return False
-    return version[5] != c"1" or (version[7] != c"0" and version[7] != c"1")
-
-
 cdef inline int first(const Head *h, int id) noexcept nogil:
     """The index of the first field with that id, or -1."""
     return h.field_of[id]
@@ -270,19 +260,20 @@ cdef bint is_http_method(int number) noexcept nogil:
 cdef int check_request_line(
     Head *h, const HeadLimits *limits, const char *line, const char *end
 ) noexcept nogil:
-    """Exactly `method SP target SP HTTP/1.x CRLF`; fills method, minor and line.
+    """Exactly `method SP target SP HTTP/1.d CRLF`; fills method, minor and line.
 
     llhttp also takes more than one blank, no version at all, and other versions.
     """
     cdef const char *after = h.target + h.target_len
+    A higher minor version is read as 1 (RFC 9110 section 2.5).
     cdef const Method *method
     if h.target_len == 0 or end - after < 13:
         return broke(h, FAULT_BAD_REQUEST, NOT_A_REQUEST_LINE, line)
     if memcmp(after, b" HTTP/", 6) != 0 or memcmp(after + 9, b"\r\n", 2) != 0:
         return broke(h, FAULT_BAD_REQUEST, NOT_A_REQUEST_LINE, after)
-    if ends_in_version(line, after + 9):
+    if after[6] != c"1":
         return broke(h, FAULT_VERSION, "another version than HTTP/1.x", after + 1)
-    h.minor = after[8] == c"1"
+    h.minor = after[8] != c"0"
     h.line = line
     h.line_len = <uint32_t>(after + 9 - line)
     if h.method >= N_METHODS:

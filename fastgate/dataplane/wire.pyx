@@ -38,11 +38,11 @@ from fastgate.dataplane.native cimport (
     LLHTTP_PARSER_BYTES, LLHTTP_REQUEST, LLHTTP_RESPONSE, LlhttpFields, LlhttpSettings,
     llhttp_execute, llhttp_get_error_pos, llhttp_get_error_reason, llhttp_get_method,
     llhttp_init, llhttp_set_lenient_headers,
-    llhttp_set_lenient_optional_cr_before_lf, llhttp_settings_init,
+    llhttp_set_lenient_optional_cr_before_lf, llhttp_set_lenient_version,
+    llhttp_settings_init,
 )
 from fastgate.dataplane.strict cimport (
-    check_status_line, ends_in_version, finish_request, finish_response,
-    is_http_method,
+    check_status_line, finish_request, finish_response, is_http_method,
 )
 
 assert <int>LLHTTP_BYTES == <int>LLHTTP_PARSER_BYTES
@@ -60,7 +60,9 @@ cdef LlhttpSettings RECORD_ANSWER
 cdef LlhttpSettings SKIP
 cdef LlhttpSettings SKIP_ANSWER
 
-# Parsers of a response at its first field, strict and lenient.
+# A parser of a request at its start, and those of a response at its first field,
+# strict and lenient.
+cdef char BEFORE_REQUEST[LLHTTP_BYTES]
 cdef char BEHIND_STATUS_LINE[2][LLHTTP_BYTES]
 
 
@@ -247,9 +249,7 @@ cdef int refused(
     if error == HPE_PAUSED_H2_UPGRADE:
         return FAULT_VERSION
     if error == HPE_INVALID_VERSION:
-        if method == METHOD_PRI or ends_in_version(line, at):
-            return FAULT_VERSION
-        return FAULT_BAD_REQUEST
+        return FAULT_VERSION if method == METHOD_PRI else FAULT_BAD_REQUEST
     if error == HPE_INVALID_CONSTANT:
         # "DESCRIBE / HTTP/1.1": a method that llhttp knows from RTSP.
         if not is_http_method(method):
@@ -328,7 +328,7 @@ cdef int record(
     if p.response:
         memcpy(p.llhttp, BEHIND_STATUS_LINE[p.lenient], LLHTTP_BYTES)
     else:
-        llhttp_init(p.llhttp, LLHTTP_REQUEST, &RECORD)
+        memcpy(p.llhttp, BEFORE_REQUEST, LLHTTP_BYTES)
     (<LlhttpFields *>p.llhttp).data = h
     h.n_fields = 0
     h.target_len = 0
@@ -524,3 +524,6 @@ def fill_settings() -> None:
 
 
 fill_settings()
+    llhttp_init(BEFORE_REQUEST, LLHTTP_REQUEST, &RECORD)
+    # Any digits: check_request_line judges them.
+    llhttp_set_lenient_version(BEFORE_REQUEST, 1)

@@ -152,6 +152,17 @@ def test_keep_alive_follows_version_and_connection(
     assert head_of(request(*lines, start=start))["keep_alive"] == keep_alive
 
 
+@pytest.mark.parametrize("minor", range(2, 10))
+def test_a_later_version_of_http_1_is_read_as_1_1(minor: int) -> None:
+    """RFC 9110 section 2.5."""
+    start = b"POST /a HTTP/1.%d" % minor
+    head = head_of(request(b"Transfer-Encoding: chunked", start=start))
+
+    assert (head["minor"], head["keep_alive"], head["chunked"]) == (1, True, True)
+    assert head["line"] == start
+    assert read(request(start=start, host=b""))[0] == "bad-host"
+
+
 def test_http_1_0_may_come_without_host() -> None:
     head = head_of(request(start=b"GET /a HTTP/1.0", host=b""))
 
@@ -539,8 +550,9 @@ def test_a_malformed_request_line_is_refused(data: bytes) -> None:
 @bad(
     "version",
     request(start=b"GET / HTTP/0.9"),
-    request(start=b"GET / HTTP/1.2"),
+    request(start=b"GET / HTTP/0.1"),
     request(start=b"GET / HTTP/2.0"),
+    request(start=b"GET / HTTP/2.1"),
     request(start=b"GET / HTTP/3.1"),
     request(start=b"GET / HTTP/9.9"),
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
