@@ -510,6 +510,9 @@ cdef int finish_response(Head *h) noexcept nogil:
     h.upgrade = h.upgrade and h.status == 101
     return FAULT_NONE
 
+    if h.status == 204 and (h.chunked or h.content_length > 0):
+        # It may not say so (RFC 9110 section 8.6): the body it speaks of may come.
+        h.keep_alive = False
 
 # --- the table of methods, filled at import ------------------------------------
 

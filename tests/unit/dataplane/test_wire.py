@@ -858,6 +858,24 @@ def test_only_a_101_with_both_fields_grants_an_upgrade(
     assert head["upgrade"] == upgrade
 
 
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        (b"A: b", True),
+        (b"Content-Length: 0", True),
+        (b"Content-Length: 5", False),
+        (b"Transfer-Encoding: chunked", False),
+    ],
+)
+def test_no_request_follows_a_204_that_announces_a_body(
+    line: bytes, kept: bool
+) -> None:
+    head = head_of(response(line, start=b"HTTP/1.1 204 x"), response=True)
+
+    assert head["keep_alive"] == kept
+    assert head_of(response(line, start=b"HTTP/1.1 304 x"), response=True)["keep_alive"]
+
+
 def test_an_upstream_that_lists_a_field_it_may_not_only_loses_its_say() -> None:
     head = head_of(
         response(b"Connection: Content-Length, X-A, Via", b"X-A: 1", b"Via: 1.1 a"),
