@@ -11,6 +11,7 @@ cdef enum:
     MAX_FIELDS = 513        # room in a Head; the configured limit is at most 512
     MAX_HEAD_BYTES = 61440  # the largest request head that may be configured, 60 KiB
     MAX_RESPONSE_HEAD_BYTES = 65536     # likewise of a response
+    CANON_BYTES = MAX_HEAD_BYTES + 1024     # two hosts and a whole target
     LLHTTP_BYTES = 96
 
 cdef enum HeaderId:         # names the gateway itself has a rule for
@@ -97,7 +98,7 @@ cdef struct Head:
     uint32_t rule_at        # offset of the byte that broke it
     int16_t field_of[32]    # [HeaderId] index of its first field, or -1 (H_COUNT <= 32)
     Field fields[MAX_FIELDS]
-    char canon[MAX_HEAD_BYTES]
+    char canon[CANON_BYTES]
 
 cdef inline int broke(
     Head *h, int fault, const char *rule, const char *at

@@ -22,10 +22,12 @@ from fastgate.dataplane.fields cimport (
     drop_listed, same_name, sort_fields, token_end, value_is,
 )
 from fastgate.dataplane.message cimport (
-    MAX_HEAD_BYTES, Field, Head, HeadLimits, broke,
+    CANON_BYTES, MAX_HEAD_BYTES, Field, Head, HeadLimits, broke,
     H_HOST, H_CONTENT_LENGTH, H_TRANSFER_ENCODING, H_CONNECTION, H_UPGRADE,
     H_HTTP2_SETTINGS, H_EXPECT, UNDERSCORES_PASS,
 )
+
+assert 2 * HOST_ROOM + MAX_HEAD_BYTES < CANON_BYTES
 
 cdef enum:
     # Names that one message may list in Connection: each is compared with every
@@ -360,7 +362,7 @@ cdef int read_target(Head *h, HostForm *host) noexcept nogil:
         if at < end and at[0] == c"/":
             fault = canonical_target(
                 at, end - at,
-                h.canon + 2 * HOST_ROOM, MAX_HEAD_BYTES - 2 * HOST_ROOM, &form
+                h.canon + 2 * HOST_ROOM, CANON_BYTES - 2 * HOST_ROOM, &form
             )
         else:
             # Absolute-form without a path: "/" is as good, save for OPTIONS.

@@ -106,7 +106,7 @@ cdef bint is_within(
         return True
     if at >= buf and at + n <= buf + size:
         return True
-    return at >= head.canon and at + n <= head.canon + wire.MAX_HEAD_BYTES
+    return at >= head.canon and at + n <= head.canon + sizeof(head.canon)
 
 
 cdef uint64_t sum_head() noexcept nogil:
@@ -325,6 +325,9 @@ cdef int feed(const uint8_t *data, size_t size, bint response) noexcept nogil:
     at += 1
     s.message = data + at
     s.size = size - at
+    if data[at] & 0x20:
+        s.limits.max_head_bytes = s.limits.max_target_bytes = wire.MAX_HEAD_BYTES
+        s.limits.max_fields = wire.MAX_FIELDS - 1
     for i in range(s.n_cuts):       # an insertion sort: cuts go up
         point = (data[1 + 2 * i] | <size_t>data[2 + 2 * i] << 8) % (s.size + 1)
         j = i
