@@ -13,8 +13,10 @@ from fastgate.dataplane.faults cimport (
 )
 from fastgate.dataplane.message cimport Parser
 from fastgate.dataplane.native cimport (
-    HPE_OK, HPE_PAUSED, HPE_USER, LlhttpFields, LlhttpSettings, llhttp_execute,
-    llhttp_get_errno, llhttp_get_error_pos, llhttp_get_error_reason, llhttp_resume,
+    F_CHUNKED, HPE_OK, HPE_PAUSED, HPE_USER, LlhttpFields, LlhttpSettings,
+    llhttp_execute, llhttp_get_errno, llhttp_get_error_pos, llhttp_get_error_reason,
+    llhttp_resume, llhttp_set_lenient_headers,
+    llhttp_set_lenient_optional_cr_before_lf,
     llhttp_set_lenient_spaces_after_chunk_size, llhttp_settings_init,
 )
 
@@ -38,23 +40,9 @@ cdef bint is_overhead(const Parser *p, size_t body, size_t framing) noexcept nog
     return total > FREE_FRAMING_BYTES and total > p.body_bytes + <int64_t>body
 
 
-cdef bint is_padded(const Parser *p, const char *buf, size_t at) noexcept nogil:
-    """Whether the chunk line that ends before buf[at] has a blank before its CRLF.
-
-    llhttp is told to take blanks behind a size, for `3 ;a=b` (RFC 9112 section
-    7.1.1 has them before a ";"). In `3 ` they are nobody's grammar.
-    """
-    cdef char last = buf[at - 3] if at >= 3 else p.tail[at]
-    return (last == c" " or last == c"\t") and not p.lenient
-
-
 cdef int body_piece(void *parser, const char *at, size_t n) noexcept nogil:
     cdef Run *run = <Run *>(<LlhttpFields *>parser).data
     cdef Parser *p = <Parser *>parser
-    if p.in_chunk_line:
-        p.in_chunk_line = False
-        if is_padded(p, run.buf, at - run.buf):
-            return HPE_USER
     if is_overhead(p, run.body_len, at - run.buf - run.body_len):
         return HPE_USER
     if run.body is NULL:
@@ -67,20 +55,9 @@ cdef int body_piece(void *parser, const char *at, size_t n) noexcept nogil:
 
 cdef int chunk_line(void *parser) noexcept nogil:
     """Stop after the last chunk's line, where the trailer section begins."""
-    (<Parser *>parser).in_chunk_line = True
     if (<LlhttpFields *>parser).content_length == 0:
         return HPE_PAUSED
     return HPE_OK
-
-
-cdef void keep_tail(Parser *p, const char *buf, size_t n) noexcept nogil:
-    """Note the last bytes read, n > 0, for a chunk line that goes on behind them."""
-    cdef size_t i
-    for i in range(3):
-        if i + n < 3:
-            p.tail[i] = p.tail[i + n]
-        else:
-            p.tail[i] = buf[n - 3 + i]
 
 
 cdef const char *chunk_rule(const Parser *p) noexcept nogil:
@@ -88,13 +65,28 @@ cdef const char *chunk_rule(const Parser *p) noexcept nogil:
     cdef const char *reason = llhttp_get_error_reason(p.llhttp)
     cdef int error = llhttp_get_errno(p.llhttp)
     if error == HPE_USER or error == HPE_OK or error == HPE_PAUSED or reason is NULL:
-        return "chunk lines padded with blanks, larger than the data, or long trailers"
+        return "chunk lines larger than the data, or trailers of more than 8 KiB"
     return reason
 
 
 cdef int message_end(void *parser) noexcept nogil:
     """Stop after the trailer section: what follows is not of this message."""
     return HPE_PAUSED
+
+
+cdef void begin_chunked(Parser *p) noexcept nogil:
+    """What `p` reads next are chunks: our reading of the head decides, not llhttp's.
+
+    llhttp overlooks `chunked` before a tab or a fold. A lenient head ends here: in
+    chunk lines llhttp would take two LFs for one line end. Blanks behind a size are
+    read past, as `3 ;a=b` may have them (RFC 9112 section 7.1.1), and as many
+    servers pad `3  `: nobody reads another number there.
+    """
+    (<LlhttpFields *>p.llhttp).flags |= F_CHUNKED
+    llhttp_set_lenient_spaces_after_chunk_size(p.llhttp, 1)
+    if p.lenient:
+        llhttp_set_lenient_headers(p.llhttp, 0)
+        llhttp_set_lenient_optional_cr_before_lf(p.llhttp, 0)
 
 
 cdef int read_chunked(
@@ -130,7 +122,6 @@ cdef int read_chunked(
     fields.data = &run
     fields.settings = &BODY
     llhttp_resume(p.llhttp)
-    llhttp_set_lenient_spaces_after_chunk_size(p.llhttp, 1)
     if not p.in_trailer:
         error = llhttp_execute(p.llhttp, buf, n)
         if error != HPE_OK and error != HPE_PAUSED:
@@ -138,8 +129,6 @@ cdef int read_chunked(
         at = n
         if error == HPE_PAUSED:
             at = llhttp_get_error_pos(p.llhttp) - buf
-            if is_padded(p, buf, at):
-                return FAULT_BAD_CHUNK
         if is_overhead(p, run.body_len, at - run.body_len):
             return FAULT_BAD_CHUNK
         p.body_bytes += run.body_len
@@ -149,7 +138,6 @@ cdef int read_chunked(
             body_len[0] = run.body_len
         consumed[0] = at
         if error == HPE_OK:
-            keep_tail(p, buf, n)
             return FAULT_NONE
         p.in_trailer = True
         llhttp_resume(p.llhttp)

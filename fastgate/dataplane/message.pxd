@@ -131,8 +131,6 @@ cdef struct Parser:         # lives in each connection
     uint16_t n_fields       # values begun
     uint16_t max_fields
     uint8_t response
-    uint8_t lenient         # responses: bare LF, folds and padded chunk sizes pass
+    uint8_t lenient         # responses: bare LF and folds pass
     uint8_t in_value        # the last span was a piece of a value
     uint8_t in_trailer
-    uint8_t in_chunk_line   # the line of a chunk was read, nothing of its data yet
-    char tail[3]            # of the chunked body, the last bytes that were read

@@ -39,8 +39,9 @@ cdef enum LlhttpError:          # the numbers that a strict parser can report to
     HPE_USER = 24
     HPE_CR_EXPECTED = 25
 
-cdef enum:
-    F_CONTENT_LENGTH = 0x20     # of LlhttpFields.flags: one was read
+cdef enum:                      # of LlhttpFields.flags
+    F_CHUNKED = 0x08            # what follows the head is read as chunks
+    F_CONTENT_LENGTH = 0x20     # one was read
 
 # A parser is LLHTTP_PARSER_BYTES of memory owned by the caller, aligned to 8.
 ctypedef int (*llhttp_cb)(void *parser) noexcept nogil
@@ -92,8 +93,8 @@ cdef void (*llhttp_set_lenient_optional_cr_before_lf)(
 cdef void (*llhttp_set_lenient_spaces_after_chunk_size)(
     void *parser, int on
 ) noexcept nogil
-cdef int (*llhttp_get_method)(void *parser) noexcept nogil
 cdef void (*llhttp_set_lenient_version)(void *parser, int on) noexcept nogil
+cdef int (*llhttp_get_method)(void *parser) noexcept nogil
 cdef int (*llhttp_get_http_major)(void *parser) noexcept nogil
 cdef int (*llhttp_get_http_minor)(void *parser) noexcept nogil
 cdef int (*llhttp_get_status_code)(void *parser) noexcept nogil

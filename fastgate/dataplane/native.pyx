@@ -223,6 +223,7 @@ def check_fields() -> None:
         and llhttp_get_http_minor(&parser) == 1
         and parser.data == mark
         and parser.settings == &settings
+        and parser.flags & F_CHUNKED
     )
     llhttp_resume(&parser)
     ok = (

@@ -265,9 +265,9 @@ cdef int check_request_line(
     """Exactly `method SP target SP HTTP/1.d CRLF`; fills method, minor and line.
 
     llhttp also takes more than one blank, no version at all, and other versions.
+    A higher minor version is read as 1 (RFC 9110 section 2.5).
     """
     cdef const char *after = h.target + h.target_len
-    A higher minor version is read as 1 (RFC 9110 section 2.5).
     cdef const Method *method
     if h.target_len == 0 or end - after < 13:
         return broke(h, FAULT_BAD_REQUEST, NOT_A_REQUEST_LINE, line)
@@ -510,11 +510,11 @@ cdef int finish_response(Head *h) noexcept nogil:
     if read_options(h, doubled) != FAULT_NONE:
         return FAULT_UPSTREAM_BAD
     h.upgrade = h.upgrade and h.status == 101
-    return FAULT_NONE
-
     if h.status == 204 and (h.chunked or h.content_length > 0):
         # It may not say so (RFC 9110 section 8.6): the body it speaks of may come.
         h.keep_alive = False
+    return FAULT_NONE
+
 
 # --- the table of methods, filled at import ------------------------------------
 

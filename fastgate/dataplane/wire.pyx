@@ -20,6 +20,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from fastgate.dataplane.chunked cimport begin_chunked
 from fastgate.dataplane.faults cimport (
     FAULT_BAD_FRAMING, FAULT_BAD_REQUEST, FAULT_BAD_TARGET, FAULT_HEAD_TOO_LARGE,
     FAULT_METHOD_UNKNOWN, FAULT_NONE, FAULT_PARTIAL, FAULT_TARGET_TOO_LONG,
@@ -120,8 +121,18 @@ cdef bint has_control(const Parser *p, const char *at, size_t n) noexcept nogil:
     return False
 
 
+cdef inline bint has_blank(const Parser *p, const char *at, size_t n) noexcept nogil:
+    """Whether a lenient llhttp let blanks pass between a name and its colon.
+
+    `Content-Length : 5` is a length to some and to others an unknown field.
+    """
+    return p.lenient and n > 0 and at[n - 1] == c" "
+
+
 cdef int record_answer_name(void *parser, const char *at, size_t n) noexcept nogil:
     (<Parser *>parser).in_value = False
+    if has_blank(<Parser *>parser, at, n):
+        return HPE_INVALID_HEADER_TOKEN
     return record_name(parser, at, n)
 
 
@@ -161,6 +172,12 @@ cdef int skip_url(void *parser, const char *at, size_t n) noexcept nogil:
 cdef int skip_name(void *parser, const char *at, size_t n) noexcept nogil:
     (<Parser *>parser).in_value = False
     return HPE_OK
+
+
+cdef int skip_answer_name(void *parser, const char *at, size_t n) noexcept nogil:
+    if has_blank(<Parser *>parser, at, n):
+        return HPE_INVALID_HEADER_TOKEN
+    return skip_name(parser, at, n)
 
 
 cdef int skip_value(void *parser, const char *at, size_t n) noexcept nogil:
@@ -280,8 +297,8 @@ cdef const char *error_at(
 cdef void parser_init(Parser *p, bint response, bint lenient) noexcept nogil:
     """Make `p` ready for one side of a connection; once, it needs no release.
 
-    lenient  of responses only: also take lines that end in a bare LF, folded
-             fields and blanks behind a chunk's size
+    lenient  of responses only: in a head also take lines that end in a bare LF,
+             and folded fields
     """
     memset(p, 0, sizeof(Parser))
     p.response = response
@@ -315,7 +332,6 @@ cdef void begin_message(Parser *p) noexcept nogil:
     p.target_bytes = 0
     p.fields_at = 0
     p.in_trailer = False
-    p.in_chunk_line = False
 
 
 cdef int record(
@@ -430,6 +446,8 @@ cdef int parse_request(
         fault = finish_request(h, limits, line, end)
         if fault == FAULT_NONE:
             consumed[0] = end - buf
+            if h.chunked:
+                begin_chunked(p)
         return fault
     if error != HPE_OK:
         fault = refused(p, limits, error, line, buf, n)
@@ -470,7 +488,16 @@ cdef int parse_response(
         if fault != FAULT_NONE:
             return fault
         p.fields_at = <uint32_t>(eol + 1 - buf)
-        error = record(p, h, limits, eol + 1, buf + n - eol - 1)
+        already = 0
+    if p.lenient and p.fields_at < n and buf[p.fields_at] == c" ":
+        # llhttp would make a field of it, others a part of the status line, and
+        # RFC 9112 section 2.2 nothing.
+        return broke(
+            h, FAULT_UPSTREAM_BAD, "a blank before the first field",
+            buf + p.fields_at,
+        )
+    if already == 0:
+        error = record(p, h, limits, buf + p.fields_at, n - p.fields_at)
         if error == HPE_OK:
             keep_counts(p, h, buf + n)
     elif n > already:
@@ -485,6 +512,8 @@ cdef int parse_response(
         fault = finish_response(h)
         if fault == FAULT_NONE:
             consumed[0] = llhttp_get_error_pos(p.llhttp) - buf
+            if h.chunked:
+                begin_chunked(p)
         return fault
     return broke(
         h, FAULT_UPSTREAM_HEAD if error == HPE_USER else FAULT_UPSTREAM_BAD,
@@ -509,9 +538,12 @@ def fill_settings() -> None:
     SKIP.on_header_value = skip_value
     SKIP.on_headers_complete = stop_here
     llhttp_settings_init(&SKIP_ANSWER)
-    SKIP_ANSWER.on_header_field = skip_name
+    SKIP_ANSWER.on_header_field = skip_answer_name
     SKIP_ANSWER.on_header_value = skip_answer_value
     SKIP_ANSWER.on_headers_complete = stop_here
+    llhttp_init(BEFORE_REQUEST, LLHTTP_REQUEST, &RECORD)
+    # Any digits: check_request_line judges them.
+    llhttp_set_lenient_version(BEFORE_REQUEST, 1)
     for lenient in range(2):
         llhttp_init(BEHIND_STATUS_LINE[lenient], LLHTTP_RESPONSE, &RECORD_ANSWER)
         llhttp_set_lenient_optional_cr_before_lf(BEHIND_STATUS_LINE[lenient], lenient)
@@ -524,6 +556,3 @@ def fill_settings() -> None:
 
 
 fill_settings()
-    llhttp_init(BEFORE_REQUEST, LLHTTP_REQUEST, &RECORD)
-    # Any digits: check_request_line judges them.
-    llhttp_set_lenient_version(BEFORE_REQUEST, 1)

@@ -65,6 +65,7 @@ cdef char *arena
 cdef wire.Head *head            # both end where a guard page begins
 cdef wire.Parser *parser
 cdef uint8_t bodies[2][MAX_INPUT]
+cdef uint8_t stream[MAX_INPUT]      # of one pass: parse_head changes folds in it
 
 
 cdef char *guarded(size_t n) except NULL:
@@ -249,14 +250,16 @@ cdef int run(
     memset(o, 0, sizeof(Outcome))
     wire.parser_init(parser, s.response, s.lenient)
     o.fault = faults.FAULT_PARTIAL
+    memcpy(stream, s.message, s.size)
     while i <= s.n_cuts:
         n = s.cuts[i]
         i += 1
-        buf = place(s.message, n)
+        buf = place(stream, n)
         memset(head, 0xAA, 512)
         o.fault = wire.parse_head(
             parser, head, &s.limits, buf, n, already, &o.consumed
         )
+        memcpy(stream, buf, n)
         if o.consumed > n or (o.fault != 0 and o.consumed != 0):
             return 1
         if o.fault != faults.FAULT_PARTIAL:
@@ -322,12 +325,12 @@ cdef int feed(const uint8_t *data, size_t size, bint response) noexcept nogil:
     s.limits.max_head_bytes = 200 if data[at] & 2 else 32768
     s.limits.max_fields = 4 if data[at] & 2 else 128
     s.limits.max_target_bytes = 40 if data[at] & 2 else 16384
-    at += 1
-    s.message = data + at
-    s.size = size - at
     if data[at] & 0x20:
         s.limits.max_head_bytes = s.limits.max_target_bytes = wire.MAX_HEAD_BYTES
         s.limits.max_fields = wire.MAX_FIELDS - 1
+    at += 1
+    s.message = data + at
+    s.size = size - at
     for i in range(s.n_cuts):       # an insertion sort: cuts go up
         point = (data[1 + 2 * i] | <size_t>data[2 + 2 * i] << 8) % (s.size + 1)
         j = i

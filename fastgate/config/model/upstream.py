@@ -120,8 +120,8 @@ class Upstream(Settings):
     endpoints: tuple[Endpoint, ...] = Field(description="where requests go")
     lenient: bool = Field(
         default=False,
-        description="also take answers whose lines end in a bare LF, folded fields"
-        " and blanks behind a chunk's size (default: off)",
+        description="also take answers whose head has folded fields or lines that"
+        " end in a bare LF; chunks are read strictly (default: off)",
         json_schema_extra={"type": ["boolean", "string"]},
     )
 
