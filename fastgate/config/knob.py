@@ -1,6 +1,6 @@
 """What a knob is: one scalar setting, and how its value is read and written.
 
-Runs in: every process. The knobs themselves stand in `knobs.py`.
+Runs in: every process. The knobs themselves stand in `knobs/`.
 """
 
 from collections.abc import Callable
@@ -53,6 +53,7 @@ class Knob(NamedTuple):
     """One scalar setting.
 
     default      as it would be written in a file; None = not set
+    group        the part of the help it stands in: GROUP of its file in `knobs/`
     low, high    bounds of the parsed value, both allowed
     may_be_zero  0 is allowed beside low..high, with the meaning that help gives
     words        words accepted beside a value, such as "auto", or among those of a
@@ -66,8 +67,8 @@ class Knob(NamedTuple):
     key: str
     kind: Kind
     default: str | int | bool | None
-    group: str
     help: str
+    group: str = ""
     low: int = 0
     high: int = _NO_BOUND
     may_be_zero: bool = False

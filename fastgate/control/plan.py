@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastgate.config.address import Address, parse_address
+from fastgate.config.knob import parse_eject
+from fastgate.config.knobs import KNOBS
 from fastgate.control.logs import Log
 from fastgate.control.resolve import Names
 
@@ -25,26 +27,6 @@ if TYPE_CHECKING:
         Upstream,
     )
     from fastgate.control.sockets import BoundListener
-
-# Settings of the gateway that an upstream may override.
-UPSTREAM_SETTINGS = (
-    "connect_timeout",
-    "upstream_timeout",
-    "between_timeout",
-    "tunnel_timeout",
-    "deadline",
-    "buffer_request",
-    "retries",
-    "retry_budget",
-    "upstream_pool",
-    "upstream_idle",
-    "upstream_max",
-    "queue",
-    "queue_timeout",
-    "eject_failures",
-    "eject_for",
-)
-
 
 _FAMILIES = {int(socket.AF_INET): "inet", int(socket.AF_INET6): "inet6"}
 
@@ -97,20 +79,22 @@ def make_plan(
 
 def _gateway(gateway: "Gateway") -> dict[str, Any]:
     values = gateway.model_dump()
-    values["eject_failures"] = gateway.eject_failures
-    values["eject_for"] = gateway.eject_for
     values["trusted_proxies"] = list(gateway.trusted_proxies)
     return values
 
 
 def _upstream(name: str, upstream: "Upstream", gateway: "Gateway") -> dict[str, Any]:
+    settings = _overridden("upstream", upstream, gateway)
+    failures, for_ms = parse_eject(settings.pop("eject"))
     return {
         "name": name,
         "balance": upstream.balance,
         "hash_key": upstream.hash_key,
         "hash_bound": upstream.hash_bound,
         "lenient": upstream.lenient,
-        **{key: inherited(key, upstream, gateway) for key in UPSTREAM_SETTINGS},
+        "eject_failures": failures,
+        "eject_for": for_ms,
+        **settings,
     }
 
 
@@ -171,9 +155,7 @@ def _route(route: "Route", config: "Config", upstream_index: int) -> dict[str, A
         "set_host": _set_host(route.host, upstream.endpoints[0].address),
         "request_rules": _rules(route.request_headers),
         "response_rules": _rules(route.response_headers),
-        "max_body": inherited("max_body", route, config.gateway),
-        "deadline": inherited("deadline", route, upstream, config.gateway),
-        "ambiguous_paths": inherited("ambiguous_paths", route, config.gateway),
+        **_overridden("route", route, upstream, config.gateway),
     }
 
 
@@ -198,6 +180,12 @@ def _rules(rules: "HeaderRules") -> list[tuple[str, str, str]]:
         *(("set", name, value) for name, value in rules.set.items()),
         *(("add", name, value) for name, value in rules.add.items()),
     ]
+
+
+def _overridden(scope: str, *layers: object) -> dict[str, Any]:
+    """Give every setting that tables of a scope may override, each as it holds here."""
+    scoped = (key for key, knob in KNOBS.items() if scope in knob.scopes)
+    return {key: inherited(key, *layers) for key in scoped}
 
 
 def inherited(key: str, *layers: object) -> Any:

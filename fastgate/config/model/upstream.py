@@ -1,4 +1,4 @@
-"""[upstreams.NAME]: endpoints that serve the same thing, and how they are asked.
+"""The settings of `knobs/upstream.py`, and [upstreams.NAME] with its endpoints.
 
 Runs in: every process (imported only where configuration is read).
 """
@@ -16,8 +16,7 @@ from pydantic import (
 from fastgate.config.address import parse_address
 from fastgate.config.bounds import WEIGHT
 from fastgate.config.checks import check_hash_key, fault
-from fastgate.config.knob import parse_eject
-from fastgate.config.knobs import BALANCES
+from fastgate.config.knobs.upstream import BALANCES
 from fastgate.config.model.settings import Settings, choice, knob
 from fastgate.config.units import (
     BadValueError,
@@ -30,12 +29,25 @@ from fastgate.config.units import (
 )
 
 
-def _eject_failures(eject: str | None) -> int | None:
-    return None if eject is None else parse_eject(eject)[0]
+class UpstreamSide(Settings):
+    """Times, retries and kept connections, where an upstream says nothing else."""
 
-
-def _eject_for_ms(eject: str | None) -> int | None:
-    return None if eject is None else parse_eject(eject)[1]
+    connect_timeout: int = knob("connect_timeout")
+    upstream_timeout: int = knob("upstream_timeout")
+    between_timeout: int = knob("between_timeout")
+    tunnel_timeout: int = knob("tunnel_timeout")
+    deadline: int = knob("deadline")
+    max_response_header: int = knob("max_response_header")
+    max_response_headers: int = knob("max_response_headers")
+    buffer_request: int = knob("buffer_request")
+    retries: int = knob("retries")
+    retry_budget: int = knob("retry_budget")
+    upstream_pool: int = knob("upstream_pool")
+    upstream_idle: int = knob("upstream_idle")
+    upstream_max: int = knob("upstream_max")
+    queue: int = knob("queue")
+    queue_timeout: int = knob("queue_timeout")
+    eject: str = knob("eject")
 
 
 class Endpoint(Settings):
@@ -139,16 +151,6 @@ class Upstream(Settings):
     queue: int | None = knob("queue", overrides=True)
     queue_timeout: int | None = knob("queue_timeout", overrides=True)
     eject: str | None = knob("eject", overrides=True)
-
-    @property
-    def eject_failures(self) -> int | None:
-        """Failed requests in a row that eject an endpoint; 0 = never."""
-        return _eject_failures(self.eject)
-
-    @property
-    def eject_for(self) -> int | None:
-        """How long an endpoint is skipped, ms."""
-        return _eject_for_ms(self.eject)
 
     @field_validator("balance", mode="before")
     @classmethod

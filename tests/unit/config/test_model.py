@@ -2,7 +2,9 @@ import pytest
 from pydantic import ValidationError
 
 from fastgate.config import machine
-from fastgate.config.knobs import BALANCES, KNOBS
+from fastgate.config.knob import parse_eject
+from fastgate.config.knobs import KNOBS
+from fastgate.config.knobs.upstream import BALANCES
 from fastgate.config.model import (
     Config,
     Gateway,
@@ -46,7 +48,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert gateway.max_body == 10 << 20
     assert gateway.min_rate == 240
     assert gateway.retry_budget == 20
-    assert (gateway.eject_failures, gateway.eject_for) == (5, 10_000)
+    assert parse_eject(gateway.eject) == (5, 10_000)
     assert gateway.nofile == "auto"
     assert gateway.access_log == "off"
     assert gateway.trusted_proxies == ()
@@ -64,15 +66,14 @@ def test_a_model_cannot_be_changed() -> None:
 
 
 def test_eject_off_never_ejects() -> None:
-    assert Gateway(eject="off").eject_failures == 0
+    assert parse_eject(Gateway(eject="off").eject) == (0, 0)
 
 
 def test_an_upstream_that_says_nothing_inherits() -> None:
     upstream = Upstream(endpoints=["a:1"])
 
     assert upstream.connect_timeout is None
-    assert upstream.eject_failures is None
-    assert upstream.eject_for is None
+    assert upstream.eject is None
 
 
 def test_idle_connections_are_given_up_before_services_usually_close_them() -> None:

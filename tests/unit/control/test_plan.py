@@ -2,8 +2,9 @@ import socket
 
 import pytest
 
+from fastgate.config.knobs import KNOBS
 from fastgate.config.model import Config, Gateway, Route, Upstream
-from fastgate.control.plan import UPSTREAM_SETTINGS, inherited, make_plan
+from fastgate.control.plan import inherited, make_plan
 from fastgate.control.sockets import BoundListener
 
 
@@ -112,7 +113,6 @@ def test_an_upstream_has_every_setting_its_own_or_the_gateways(log):
     )
 
     (upstream,) = plan.upstreams
-    assert set(UPSTREAM_SETTINGS) <= set(upstream)
     assert upstream["retries"] == 0
     assert upstream["connect_timeout"] == 2000
     assert (upstream["eject_failures"], upstream["eject_for"]) == (0, 0)
@@ -199,13 +199,29 @@ def test_limits_of_a_route_come_from_the_nearest_that_has_them(log):
     assert found == [(0, 5000, "reject"), (1 << 20, 2000, "keep")]
 
 
+@pytest.mark.parametrize(
+    "key", [k.key for k in KNOBS.values() if k.default is not None]
+)
+def test_what_a_knob_lets_a_table_override_is_in_the_plan_of_that_table(
+    log, monkeypatch, key
+):
+    monkeypatch.setitem(KNOBS, key, KNOBS[key]._replace(scopes=("upstream", "route")))
+
+    plan = plan_of(log)
+
+    keys = ("eject_failures", "eject_for") if key == "eject" else (key,)
+    assert set(keys) <= set(plan.upstreams[0])
+    assert key in plan.routes[0]
+
+
 def test_the_gateway_has_every_scalar_setting(log):
     plan = plan_of(log, gateway={"trusted_proxies": "10.0.0.0/8", "eject": "3/2s"})
 
     settings = config().gateway.model_dump()
-    assert set(settings) | {"eject_failures", "eject_for"} == set(plan.gateway)
+    assert set(settings) == set(plan.gateway)
     assert plan.gateway["trusted_proxies"] == ["10.0.0.0/8"]
-    assert (plan.gateway["eject_failures"], plan.gateway["eject_for"]) == (3, 2000)
+    (upstream,) = plan.upstreams
+    assert (upstream["eject_failures"], upstream["eject_for"]) == (3, 2000)
 
 
 def test_listeners_are_those_that_were_bound(log):
