@@ -44,12 +44,13 @@ _LONGEST = 32
 # file can hold in hexadecimal.
 _HUGE_BITS = 128
 
+# Texts, compiled by their first use: `--help` must not pay for them.
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
-_DURATION = re.compile(rf"(?:{_NUMBER}(?:ms|s|m|h|d))+|{_NUMBER}")
-_DURATION_PART = re.compile(rf"({_NUMBER})(ms|s|m|h|d)?")
-_SIZE = re.compile(rf"({_NUMBER})([kmg]?)(?:i?b)?", re.IGNORECASE)
-_NUMBER_AND_WORD = re.compile(rf"({_NUMBER})\s*([a-zA-Z]+)")
-_WHOLE = re.compile(r"[0-9]+")
+_DURATION = rf"(?:{_NUMBER}(?:ms|s|m|h|d))+|{_NUMBER}"
+_DURATION_PART = rf"({_NUMBER})(ms|s|m|h|d)?"
+_SIZE = rf"(?i)({_NUMBER})([kmg]?)(?:i?b)?"
+_NUMBER_AND_WORD = rf"({_NUMBER})\s*([a-zA-Z]+)"
+_WHOLE = r"[0-9]+"
 
 _ON = frozenset({"on", "true", "yes", "1"})
 _OFF = frozenset({"off", "false", "no", "0"})
@@ -123,9 +124,9 @@ def parse_duration_ms(raw: object) -> int:
     Raises BadValueError.
     """
     text = _text_of_number(raw)
-    if text is None or len(text) > _LONGEST or not _DURATION.fullmatch(text):
+    if text is None or len(text) > _LONGEST or not re.fullmatch(_DURATION, text):
         suggestion = None
-        found = _NUMBER_AND_WORD.fullmatch((text or "")[:_LONGEST])
+        found = re.fullmatch(_NUMBER_AND_WORD, (text or "")[:_LONGEST])
         if found:
             word = found[2].lower()
             unit = word if word in DURATION_MS else _DURATION_WORDS.get(word)
@@ -134,7 +135,7 @@ def parse_duration_ms(raw: object) -> int:
             f"{show(raw)} is not a duration: write 250ms, 30s, 5m or 1h", suggestion
         )
     total = 0
-    for number, unit in _DURATION_PART.findall(text):
+    for number, unit in re.findall(_DURATION_PART, text):
         ms = _times(number, DURATION_MS[unit or "s"])
         if ms is None:
             raise BadValueError(f"{show(raw)} is not a whole number of milliseconds")
@@ -159,11 +160,13 @@ def parse_size_bytes(raw: object) -> int:
     """
     text = _text_of_number(raw)
     found = (
-        _SIZE.fullmatch(text) if text is not None and len(text) <= _LONGEST else None
+        re.fullmatch(_SIZE, text)
+        if text is not None and len(text) <= _LONGEST
+        else None
     )
     if not found:
         suggestion = None
-        attempt = _NUMBER_AND_WORD.fullmatch((text or "")[:_LONGEST])
+        attempt = re.fullmatch(_NUMBER_AND_WORD, (text or "")[:_LONGEST])
         if attempt and attempt[2][0].lower() in "kmg":
             suggestion = attempt[1] + attempt[2][0].lower()
         raise BadValueError(
@@ -209,7 +212,7 @@ def parse_percent(raw: object) -> int:
     text = _text_of_number(raw)
     if text is not None:
         text = text.removesuffix("%").rstrip()
-    if text is None or len(text) > _LONGEST or not _WHOLE.fullmatch(text):
+    if text is None or len(text) > _LONGEST or not re.fullmatch(_WHOLE, text):
         raise BadValueError(f"{show(raw)} is not a percentage: write 20%")
     return int(text)
 
@@ -217,7 +220,7 @@ def parse_percent(raw: object) -> int:
 def parse_count(raw: object) -> int:
     """Read a whole number, 0 or more. Raises BadValueError."""
     text = _text_of_number(raw)
-    if text is None or len(text) > _LONGEST or not _WHOLE.fullmatch(text):
+    if text is None or len(text) > _LONGEST or not re.fullmatch(_WHOLE, text):
         raise BadValueError(f"{show(raw)} is not a whole number")
     return int(text)
 

@@ -17,7 +17,9 @@ from fastgate.config.model.upstream import Upstream
 class Config(Settings):
     """A whole configuration, checked in itself and across its tables."""
 
-    gateway: Gateway = Field(default_factory=Gateway, description="see [gateway]")
+    gateway: Gateway = Field(
+        default={}, validate_default=True, description="see [gateway]"
+    )
     listeners: dict[Name, Listener] = Field(
         default={}, description="[listeners.NAME]: where clients connect"
     )

@@ -100,7 +100,9 @@ class Route(Settings):
     """Requests that match go to an upstream."""
 
     name: Name = Field(description="its name in logs and metrics")
-    match: Match = Field(default=Match(), description="which requests (default: all)")
+    match: Match = Field(
+        default=Match.model_construct(), description="which requests (default: all)"
+    )
     upstream: str = Field(description="name of the upstream they go to")
     host: Annotated[str, AfterValidator(check_upstream_host)] = Field(
         default="keep",
@@ -108,10 +110,12 @@ class Route(Settings):
         " of its first endpoint) or a literal (default: keep)",
     )
     request_headers: HeaderRules = Field(
-        default=HeaderRules(), description="changes to the request's head"
+        default=HeaderRules.model_construct(),
+        description="changes to the request's head",
     )
     response_headers: HeaderRules = Field(
-        default=HeaderRules(), description="changes to the response's head"
+        default=HeaderRules.model_construct(),
+        description="changes to the response's head",
     )
 
     max_body: int | None = knob("max_body", overrides=True)

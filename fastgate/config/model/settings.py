@@ -3,6 +3,7 @@
 Runs in: every process (imported only where configuration is read).
 """
 
+import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -20,6 +21,10 @@ from fastgate.config.checks import check_name, fault
 from fastgate.config.knob import Kind, read_choice
 from fastgate.config.knobs import KNOBS
 from fastgate.config.units import BadValueError
+
+# pydantic asks every package installed here whether it extends pydantic, and none
+# may change what a configuration means.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 Name = Annotated[str, BeforeValidator(check_name), WithJsonSchema({"type": "string"})]
 
