@@ -3,6 +3,7 @@
 Runs in: every process (imported only where configuration is read).
 """
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,15 +16,11 @@ from pydantic import (
 
 from fastgate.config.address import parse_address
 from fastgate.config.checks import fault
-from fastgate.config.model.settings import Settings, choice
-from fastgate.config.units import BadValueError
+from fastgate.config.model.settings import Settings, checked, choice, listed
 
 
 def _check_listener_address(raw: object) -> str:
-    try:
-        return str(parse_address(raw, listening=True))
-    except BadValueError as bad:
-        raise fault(str(bad), bad.suggestion) from None
+    return str(checked(partial(parse_address, listening=True), raw))
 
 
 _ListenerAddress = Annotated[
@@ -57,9 +54,7 @@ class Listener(Settings):
     @field_validator("addresses", mode="before")
     @classmethod
     def _read_addresses(cls, raw: Any) -> Any:
-        if isinstance(raw, str):
-            return tuple(part for part in raw.split(",") if part.strip())
-        return raw
+        return listed(raw)
 
     @field_validator("addresses")
     @classmethod

@@ -5,7 +5,8 @@ Runs in: every process (imported only where configuration is read).
 
 import os
 from collections.abc import Callable
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -27,6 +28,8 @@ from fastgate.config.units import BadValueError
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 Name = Annotated[str, BeforeValidator(check_name), WithJsonSchema({"type": "string"})]
+
+_Read = TypeVar("_Read")
 
 _JSON_TYPES: dict[Kind, list[str]] = {
     Kind.COUNT: ["integer", "string"],
@@ -109,15 +112,24 @@ class Settings(BaseModel):
         knob = KNOBS.get(info.field_name or "")
         if knob is None or raw is None:
             return raw
-        try:
-            return knob.read(raw)
-        except BadValueError as bad:
-            raise fault(str(bad), bad.suggestion) from None
+        return checked(knob.read, raw)
+
+
+def checked(read: Callable[[object], _Read], raw: object) -> _Read:
+    """Read a value in a validator: what is bad is a fault of the field."""
+    try:
+        return read(raw)
+    except BadValueError as bad:
+        raise fault(str(bad), bad.suggestion) from None
 
 
 def choice(choices: tuple[str, ...], raw: object) -> str:
-    """Read one word of several, for a validator."""
-    try:
-        return read_choice(choices, raw)
-    except BadValueError as bad:
-        raise fault(str(bad), bad.suggestion) from None
+    """Read one word of several in a validator."""
+    return checked(partial(read_choice, choices), raw)
+
+
+def listed(raw: Any) -> Any:
+    """Take `a,b` for a list, in a validator."""
+    if isinstance(raw, str):
+        return tuple(part for part in raw.split(",") if part.strip())
+    return raw

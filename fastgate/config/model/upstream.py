@@ -3,6 +3,7 @@
 Runs in: every process (imported only where configuration is read).
 """
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,7 +18,7 @@ from fastgate.config.address import parse_address
 from fastgate.config.bounds import WEIGHT
 from fastgate.config.checks import check_hash_key, fault
 from fastgate.config.knobs.upstream import BALANCES
-from fastgate.config.model.settings import Settings, choice, knob
+from fastgate.config.model.settings import Settings, checked, choice, knob, listed
 from fastgate.config.units import (
     BadValueError,
     is_below_zero,
@@ -84,10 +85,7 @@ class Endpoint(Settings):
     @field_validator("address", mode="before")
     @classmethod
     def _check_address(cls, raw: Any) -> str:
-        try:
-            return str(parse_address(raw, listening=False))
-        except BadValueError as bad:
-            raise fault(str(bad), bad.suggestion) from None
+        return str(checked(partial(parse_address, listening=False), raw))
 
     @field_validator("weight", mode="before")
     @classmethod
@@ -160,10 +158,7 @@ class Upstream(Settings):
     @field_validator("lenient", mode="before")
     @classmethod
     def _check_lenient(cls, raw: Any) -> bool:
-        try:
-            return parse_switch(raw)
-        except BadValueError as bad:
-            raise fault(str(bad), bad.suggestion) from None
+        return checked(parse_switch, raw)
 
     @field_validator("hash_bound", mode="before")
     @classmethod
@@ -189,9 +184,7 @@ class Upstream(Settings):
     @field_validator("endpoints", mode="before")
     @classmethod
     def _read_endpoints(cls, raw: Any) -> Any:
-        if isinstance(raw, str):
-            return tuple(part for part in raw.split(",") if part.strip())
-        return raw
+        return listed(raw)
 
     @field_validator("endpoints")
     @classmethod
