@@ -9,6 +9,7 @@ import signal
 import tty
 from collections.abc import Iterator
 
+from support.gateway import Gateway
 from support.rig import Rig
 from support.waiting import eventually
 
@@ -32,21 +33,21 @@ def unread_terminal() -> Iterator[tuple[int, str]]:
         os.close(theirs)
 
 
-def onto(path: str) -> list[str]:
-    """A prefix that gives a command another standard output."""
-    return ["sh", "-c", 'to=$1; shift; exec "$@" >"$to"', "sh", path]
+def logging_to(path: str, rig: Rig, flush: str) -> Gateway:
+    """A gateway whose standard output is the access log, and is `path`."""
+    # Lines go out by the buffer, so in pieces of nearly PIPE_BUF bytes.
+    return rig.gateway(
+        rig.origin(),
+        prefix=["sh", "-c", 'to=$1; shift; exec "$@" >"$to"', "sh", path],
+        access_log="stdout",
+        access_log_buffer="16k",
+        access_log_flush=flush,
+    )
 
 
 def test_a_log_that_blocks_in_write_holds_up_no_request(rig: Rig) -> None:
-    # Lines go out by the buffer, so in pieces of nearly PIPE_BUF bytes.
     with unread_terminal() as (_, path):
-        gateway = rig.gateway(
-            rig.origin(),
-            prefix=onto(path),
-            access_log="stdout",
-            access_log_buffer="16k",
-            access_log_flush="60s",
-        )
+        gateway = logging_to(path, rig, flush="60s")
         client = rig.client(gateway)
         for _ in range(600):
             assert client.ask("GET", "/size/1", {"User-Agent": "u" * 50}).status == 200
@@ -55,13 +56,7 @@ def test_a_log_that_blocks_in_write_holds_up_no_request(rig: Rig) -> None:
 
 def test_lines_that_a_stalled_log_loses_are_told_at_both_ends(rig: Rig) -> None:
     with unread_terminal() as (ours, path):
-        gateway = rig.gateway(
-            rig.origin(),
-            prefix=onto(path),
-            access_log="stdout",
-            access_log_buffer="16k",
-            access_log_flush="10ms",
-        )
+        gateway = logging_to(path, rig, flush="10ms")
         client = rig.client(gateway)
         target = "/size/1?" + "q" * 3000
         for _ in range(900):

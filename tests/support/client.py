@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import h11
 from support import addresses
+from support.fields import Fields
 
 READ_BYTES = 1 << 18
 HEAD_LIMIT_BYTES = 1 << 20
@@ -26,7 +27,7 @@ class TruncatedError(AssertionError):
 
 
 @dataclass
-class Response:
+class Response(Fields):
     """One response; header names in the case in which they came."""
 
     status: int
@@ -36,16 +37,6 @@ class Response:
     body: bytes = b""
     interim: list[Response] = field(default_factory=list)
     raw: bytes = b""
-
-    def values(self, name: str) -> list[bytes]:
-        wanted = name.lower().encode()
-        return [value for key, value in self.headers if key.lower() == wanted]
-
-    def value(self, name: str) -> bytes | None:
-        found = self.values(name)
-        if len(found) > 1:
-            raise AssertionError(f"{name} occurs {len(found)} times: {found}")
-        return found[0] if found else None
 
     @property
     def is_last(self) -> bool:

@@ -131,6 +131,19 @@ class Lab:
         self.read(client, b"\r\n\r\n")
         return client, service
 
+    def serve(self, client: socket.socket, index: int = 0) -> socket.socket:
+        """One plain request on a new upstream connection, which is then idle."""
+        client.sendall(request())
+        service = self.accept(index)
+        self.answer(client, service)
+        return service
+
+    def answer(self, client: socket.socket, service: socket.socket) -> None:
+        """Read a head at the service, and answer it whole."""
+        self.read(service, b"\r\n\r\n")
+        service.sendall(OK)
+        self.read(client, b"ok")
+
     def ask(
         self, data: bytes | None = None, *, receive_bytes: int = 0
     ) -> tuple[socket.socket, socket.socket]:

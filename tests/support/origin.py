@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from support import addresses
+from support.fields import Fields
 from support.waiting import eventually
 
 Headers = list[tuple[bytes, bytes]]
@@ -59,7 +60,7 @@ def digest(data: bytes) -> str:
 
 
 @dataclass
-class Request:
+class Request(Fields):
     """One request as it arrived: header names in their case, in their order."""
 
     method: bytes
@@ -71,16 +72,6 @@ class Request:
     trailers: Headers = field(default_factory=list)
     connection: int = -1
     is_complete: bool = False
-
-    def values(self, name: str) -> list[bytes]:
-        wanted = name.lower().encode()
-        return [value for key, value in self.headers if key.lower() == wanted]
-
-    def value(self, name: str) -> bytes | None:
-        found = self.values(name)
-        if len(found) > 1:
-            raise AssertionError(f"{name} occurs {len(found)} times: {found}")
-        return found[0] if found else None
 
     def names(self) -> list[bytes]:
         return [name.lower() for name, _ in self.headers]

@@ -5,6 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+# The least configuration that is whole; a test adds what it is about.
+SMALL = """\
+[listeners.web]
+address = "127.0.0.1:8080"
+[upstreams.users]
+endpoints = ["127.0.0.1:9001"]
+[[routes]]
+name = "users"
+upstream = "users"
+"""
+
 
 def value(item: Any) -> str:
     """One TOML value; dictionaries become inline tables."""

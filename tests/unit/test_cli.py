@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.toml import SMALL
 
 from fastgate import __version__, cli
 from fastgate.config.flags import settings_parser
@@ -16,17 +17,7 @@ from fastgate.config.knobs import KNOBS
 from fastgate.config.quick import QUICK
 from fastgate.errors import StartError
 
-GOOD = """\
-[gateway]
-admin_socket = "/run/a.sock"
-[listeners.web]
-address = "127.0.0.1:8080"
-[upstreams.users]
-endpoints = ["127.0.0.1:9001"]
-[[routes]]
-name = "users"
-upstream = "users"
-"""
+GOOD = f'[gateway]\nadmin_socket = "/run/a.sock"\n{SMALL}'
 QUICK_START = ("--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9001")
 
 

@@ -6,22 +6,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.toml import SMALL as GOOD
 
 from fastgate.config.dump import quote, render
 from fastgate.config.knob import Kind, Knob
 from fastgate.config.knobs import KNOBS
 from fastgate.config.load import Loaded, _Loader, load
 from fastgate.errors import ConfigError, Problem
-
-GOOD = """\
-[listeners.web]
-address = "127.0.0.1:8080"
-[upstreams.users]
-endpoints = ["127.0.0.1:9001"]
-[[routes]]
-name = "users"
-upstream = "users"
-"""
 
 # Twenty faults, one a line, in every table and of every kind: the line, what the
 # message begins with, and what is suggested.

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from support.toml import SMALL
 
 from fastgate.config import machine
 from fastgate.config.load import load
@@ -12,21 +13,12 @@ from fastgate.control import preflight, privileges
 from fastgate.control.preflight import check_machine
 from fastgate.errors import MachineError, Problem
 
-TABLES = """
-[listeners.web]
-address = "{address}"
-[upstreams.users]
-endpoints = ["127.0.0.1:9001"]
-[[routes]]
-name = "users"
-upstream = "users"
-"""
-
 
 def problems(tmp_path, *settings, address="127.0.0.1:0"):
     path = tmp_path / "fastgate.toml"
     lines = "".join(f"{line}\n" for line in settings)
-    path.write_text(f"[gateway]\n{lines}{TABLES.format(address=address)}")
+    tables = SMALL.replace("127.0.0.1:8080", address)
+    path.write_text(f"[gateway]\n{lines}\n{tables}")
     found: tuple[Problem, ...] = ()
     try:
         check_machine(load(str(path), {}, {}))

@@ -12,24 +12,9 @@ from pathlib import Path
 
 import pytest
 import upstream_probe as probe
-from support.lab import OK, Lab, is_readable, request
+from support.lab import OK, SWITCHED, UPGRADE, Lab, is_readable, request
 
 MakeLab = Callable[..., Lab]
-
-UPGRADE = request("/", "GET", b"", "Connection: upgrade", "Upgrade: echo")
-SWITCHED = (
-    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
-)
-
-
-def serve(lab: Lab, client: socket.socket, index: int = 0) -> socket.socket:
-    """One plain request on a new upstream connection, which is then idle."""
-    client.sendall(request())
-    service = lab.accept(index)
-    lab.read(service, b"\r\n\r\n")
-    service.sendall(OK)
-    lab.read(client, b"ok")
-    return service
 
 
 def reset(sock: socket.socket) -> None:
@@ -109,9 +94,7 @@ def test_a_busy_endpoints_request_goes_to_another(
         lab.settle()
         if is_readable(spare):
             service = lab.accept(1)
-        lab.read(service, b"\r\n\r\n")
-        service.sendall(OK)
-        lab.read(client, b"ok")
+        lab.answer(client, service)
 
     assert lab.row["retries"] >= 1
     assert lab.row["faults"] == 0
@@ -129,9 +112,7 @@ def test_an_idle_connection_gives_its_descriptor_to_another_endpoint(
     lab.until(lambda: any(map(is_readable, lab.services)), "a connection")
     first = 0 if is_readable(lab.services[0]) else 1
     idle = lab.accept(first)
-    lab.read(idle, b"\r\n\r\n")
-    idle.sendall(OK)
-    lab.read(client, b"ok")
+    lab.answer(client, idle)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
@@ -316,7 +297,7 @@ def test_a_body_is_not_sent_into_a_connection_that_has_ended(
 ) -> None:
     lab = make_lab(retries=0)
     client = lab.client()
-    stale = serve(lab, client)
+    stale = lab.serve(client)
     others = [lab.client() for _ in range(300)]
     lab.settle()
     # More events than a batch holds: the news of the end comes with the next one.

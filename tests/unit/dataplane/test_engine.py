@@ -13,12 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.lab import OK, Lab, is_readable, request
-
-UPGRADE = request("/", "GET", b"", "Connection: upgrade", "Upgrade: echo")
-SWITCHED = (
-    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
-)
+from support.lab import OK, UPGRADE, Lab, is_readable, request
 
 MakeLab = Callable[..., Lab]
 
@@ -37,36 +32,16 @@ def pass_on(lab: Lab, client: socket.socket, n_pieces: int) -> int:
     return n_pieces
 
 
-def open_tunnel(lab: Lab, **kwargs: int) -> tuple[socket.socket, socket.socket]:
-    client = lab.client()
-    client.sendall(UPGRADE)
-    service = lab.accept(**kwargs)
-    lab.read(service, b"\r\n\r\n")
-    service.sendall(SWITCHED)
-    lab.read(client, b"\r\n\r\n")
-    return client, service
-
-
-def exchange_once(lab: Lab, client: socket.socket) -> socket.socket:
-    """One plain request on a new upstream connection, which is then idle."""
-    client.sendall(request())
-    service = lab.accept()
-    lab.read(service, b"\r\n\r\n")
-    service.sendall(OK)
-    lab.read(client, b"ok")
-    return service
-
-
 # Tunnels.
 
 
 def test_a_tunnel_that_ends_by_its_last_flush_is_closed_once(make_lab: MakeLab) -> None:
     settings = {"buffer_response": "256k"}
     lab = make_lab(**settings)
-    client, service = open_tunnel(lab, receive_bytes=4096)
+    client, service = lab.tunnel(receive_bytes=4096)
     n_pieces = pass_on(lab, client, 10_000)
     lab = make_lab(**settings)
-    client, service = open_tunnel(lab, receive_bytes=4096)
+    client, service = lab.tunnel(receive_bytes=4096)
     service.shutdown(socket.SHUT_WR)
     assert lab.read_end(client) == b""
     # Part of it is held by the engine, and yet it has read the end.
@@ -86,7 +61,7 @@ def test_a_tunnel_that_ends_by_its_last_flush_is_closed_once(make_lab: MakeLab) 
 def test_the_end_of_a_tunnel_wakes_a_waiter(make_lab: MakeLab) -> None:
     upstream = {"upstream_max": 1, "queue": 4, "queue_timeout": "60s"}
     lab = make_lab(upstream=upstream)
-    client, service = open_tunnel(lab)
+    client, service = lab.tunnel()
     waiter = lab.client()
     waiter.sendall(request())
     lab.settle()
@@ -103,7 +78,7 @@ def test_the_end_of_a_tunnel_wakes_a_waiter(make_lab: MakeLab) -> None:
 
 def test_silent_tunnels_do_not_eject_their_endpoint(make_lab: MakeLab) -> None:
     lab = make_lab(upstream={"tunnel_timeout": "50ms", "eject": "1/10s"})
-    client, _ = open_tunnel(lab)
+    client, _ = lab.tunnel()
 
     with pytest.raises(ConnectionResetError):
         lab.read_end(client)
@@ -236,7 +211,7 @@ def test_an_unasked_answer_in_the_batch_of_a_request_is_not_its_answer(
 ) -> None:
     lab = make_lab()
     client = lab.client()
-    idle = exchange_once(lab, client)
+    idle = lab.serve(client)
     lab.settle()
     client.sendall(request("/next"))
     idle.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
@@ -314,9 +289,7 @@ def test_a_slow_upload_says_nothing_of_its_endpoints_latency(
 
     assert lab.endpoint()["latency_us"] == 0
     client.sendall(request())
-    lab.read(service, b"\r\n\r\n")
-    service.sendall(OK)
-    lab.read(client, b"ok")
+    lab.answer(client, service)
     assert 0 < lab.endpoint()["latency_us"] < 200_000
 
 
@@ -383,9 +356,7 @@ def test_a_retry_that_goes_well_is_no_fault(make_lab: MakeLab) -> None:
         lab.settle()
         if is_readable(lab.services[1]):
             service = lab.accept(1)
-        lab.read(service, b"\r\n\r\n")
-        service.sendall(OK)
-        lab.read(client, b"ok")
+        lab.answer(client, service)
 
     assert lab.row["retries"] >= 1
     assert lab.row["faults"] == 0
@@ -441,7 +412,7 @@ def test_a_body_that_waited_for_an_endpoint_has_its_whole_time(
 def test_a_plain_request_makes_no_python_object(make_lab: MakeLab) -> None:
     lab = make_lab()
     client = lab.client()
-    service = exchange_once(lab, client)
+    service = lab.serve(client)
     plain = request()
     poll = lab.engine.poll
     into = bytearray(4096)
@@ -553,7 +524,7 @@ def test_a_listener_that_cannot_be_watched_again_is_tried_again(
 ALONE = """
 import sys
 sys.path.insert(0, {tests!r})
-from support.lab import OK, Lab, request
+from support.lab import OK, UPGRADE, Lab, request
 lab = Lab()
 client, service = lab.ask()
 service.sendall(OK)

@@ -14,13 +14,12 @@ import socket
 from typing import Any
 
 import pytest
-from support.lab import OK, Lab, is_readable, request
+from support.lab import OK, UPGRADE, Lab, is_readable, request
 
 SEEDS = int(os.environ.get("STORM_SEEDS", "60"))
 STEPS = 150
 RESET = b"\1\0\0\0\0\0\0\0"
 
-UPGRADE = request("/", "GET", b"", "Connection: upgrade", "Upgrade: echo")
 CHUNKED = (
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"5\r\nhello\r\n3;x=y\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"

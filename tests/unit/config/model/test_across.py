@@ -3,22 +3,13 @@
 from pathlib import Path
 
 import pytest
+from support.toml import SMALL as GOOD
 
 from fastgate.config import bounds, machine
 from fastgate.config.address import parse_address
 from fastgate.config.load import load
 from fastgate.config.model.across import covers
 from fastgate.errors import ConfigError
-
-GOOD = """\
-[listeners.web]
-address = "127.0.0.1:8080"
-[upstreams.users]
-endpoints = ["127.0.0.1:9001"]
-[[routes]]
-name = "users"
-upstream = "users"
-"""
 
 
 def problems(tmp_path: Path, text: str) -> list[str]:
