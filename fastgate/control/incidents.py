@@ -79,7 +79,10 @@ class Teller:
             return f"{place} is asked again"
         details = [said(incident.os_error)] if incident.os_error else []
         if incident.rule is not None:
-            details.append(f"{incident.rule}, at byte {incident.rule_at} of its head")
+            # A cut answer broke its rule behind the head.
+            cut = incident.reason == "upstream-cut"
+            where = "" if cut else f", at byte {incident.rule_at} of its head"
+            details.append(incident.rule + where)
         why = f": {'; '.join(details)}" if details else ""
         request = incident.request.decode("latin-1")
         line = f' for "{request}"' if request else ""

@@ -61,7 +61,10 @@ cdef void note_failure(Worker *w, const Exchange *x, int fault) noexcept nogil:
     what.endpoint = x.endpoint
     what.fault = fault
     what.os_error = x.os_error
-    if fault == FAULT_UPSTREAM_BAD or fault == FAULT_UPSTREAM_HEAD:
+    if (
+        fault == FAULT_UPSTREAM_BAD or fault == FAULT_UPSTREAM_HEAD
+        or fault == FAULT_UPSTREAM_CUT
+    ):
         what.rule = w.response.rule
         what.rule_at = w.response.rule_at
     if x.head.end:

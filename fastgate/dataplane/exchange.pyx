@@ -102,6 +102,7 @@ from fastgate.dataplane.memory cimport (
     TIMER_EXCHANGE, Bytes, bytes_append, bytes_drop, bytes_len, bytes_reserve,
     bytes_take, slab_give, slab_take, timer_cancel, timer_set,
 )
+from fastgate.dataplane.message cimport broke
 from fastgate.dataplane.placement cimport balancing_key
 from fastgate.dataplane.plan cimport RoutePlan
 from fastgate.dataplane.record cimport (
@@ -453,7 +454,11 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
     if h.status < 200 and h.status != 101:
         x.interims += 1
         if x.interims > MAX_INTERIMS:
-            upstream_fault(w, x, FAULT_UPSTREAM_BAD)
+            upstream_fault(
+                w, x, broke(
+                    h, FAULT_UPSTREAM_BAD, "more than 100 interim answers", h.start
+                ),
+            )
         elif x.minor:
             fault = x.client_ops.head(w, x, &framing)
             if fault:
@@ -465,7 +470,9 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
     # Before the end of the request no other protocol may begin (RFC 9110 section
     # 7.8): a 101 that comes earlier is no answer to it.
     if h.status == 101 and not (x.wants_tunnel and h.upgrade and x.request_done):
-        upstream_fault(w, x, FAULT_UPSTREAM_BAD)
+        upstream_fault(
+            w, x, broke(h, FAULT_UPSTREAM_BAD, "a 101 that nobody asked for", h.start)
+        )
         return
     x.head_us = w.now_us - x.forwarded_us
     note_answer(w, x)

@@ -50,6 +50,8 @@ cdef Method METHODS[N_METHODS]
 
 cdef const char *BESIDE = "Content-Length beside Transfer-Encoding"
 cdef const char *NOT_A_METHOD = "the method is not one of HTTP or WebDAV"
+cdef const char *NOT_A_HOST = "Host is no host[:port] of at most 255 bytes"
+cdef const char *NOT_A_LENGTH = "Content-Length is no number of at most 18 digits"
 cdef const char *NOT_A_REQUEST_LINE = "the request line is not `method target HTTP/1.x`"
 cdef const char *NOT_A_STATUS_LINE = "the status line is not `HTTP/1.x status reason`"
 
@@ -149,9 +151,7 @@ cdef int read_framing(Head *h, uint32_t doubled, bint response) noexcept nogil:
     elif length >= 0:
         h.content_length = read_length(&h.fields[length])
         if h.content_length < 0:
-            return broke_in(
-                h, FAULT_BAD_FRAMING, "Content-Length is no number", H_CONTENT_LENGTH
-            )
+            return broke_in(h, FAULT_BAD_FRAMING, NOT_A_LENGTH, H_CONTENT_LENGTH)
         if doubled & (1 << H_CONTENT_LENGTH):
             for i in range(length + 1, h.n_fields):
                 if (
@@ -314,7 +314,7 @@ cdef int read_host(Head *h, uint32_t doubled, HostForm *host) noexcept nogil:
     if canonical_host(
         h.fields[index].value, h.fields[index].value_len, h.canon, host
     ):
-        return broke_in(h, FAULT_BAD_HOST, "Host is no host[:port]", H_HOST)
+        return broke_in(h, FAULT_BAD_HOST, NOT_A_HOST, H_HOST)
     return FAULT_NONE
 
 

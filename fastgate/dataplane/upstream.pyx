@@ -462,6 +462,7 @@ cdef void lost(Worker *w, Upstream *u) noexcept nogil:
     """The connection ended: perhaps that is the end of the answer."""
     cdef Exchange *x = u.exchange
     x.os_error = u.conn.os_error
+    w.response.rule = NULL
     if not u.head_done:
         w.events.upstream_fault(w, x, FAULT_UPSTREAM_RESET)
     elif u.conn.body_kind == BODY_RAW and not u.conn.broken:

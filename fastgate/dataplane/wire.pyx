@@ -208,7 +208,9 @@ cdef const char *rule_of(const Parser *p, int error) noexcept nogil:
     if error == HPE_INVALID_HEADER_TOKEN and p.lenient:
         return "a byte in a field that may not stand there"
     if error == HPE_USER:
-        return "more fields than are allowed"
+        if p.response:
+            return "there are more fields than max_response_headers"
+        return "there are more fields than max_headers"
     if reason is NULL:
         return "the head is malformed"
     return reason
@@ -414,12 +416,15 @@ cdef int parse_head(
     if fault != FAULT_PARTIAL or n < limits.max_head_bytes:
         return fault
     if p.response:
-        fault = FAULT_UPSTREAM_HEAD
-    elif memchr(buf + blank, c"\n", fed - blank) is NULL:
+        return broke(
+            h, FAULT_UPSTREAM_HEAD, "the head is larger than max_response_header",
+            buf + fed,
+        )
+    if memchr(buf + blank, c"\n", fed - blank) is NULL:
         fault = FAULT_TARGET_TOO_LONG
     else:
         fault = FAULT_HEAD_TOO_LARGE
-    return broke(h, fault, "the head is larger than is allowed", buf + fed)
+    return broke(h, fault, "the head is larger than max_header", buf + fed)
 
 
 cdef int parse_request(

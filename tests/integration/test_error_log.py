@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 from support import addresses
+from support.lab import OK
 from support.origin import once
 from support.rig import Rig
 
@@ -30,6 +32,32 @@ def test_an_answer_that_breaks_a_rule_is_told_with_rule_and_offset(rig: Rig) -> 
     )
     assert "ontent-" in found[2]
     assert 17 <= int(found[3]) < len(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            b"HTTP/1.1 102 Wait\r\n\r\n" * 101 + OK,
+            "upstream-bad-response: more than 100 interim answers",
+        ),
+        (
+            b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+            "upstream-bad-response: a 101 that nobody asked for",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+            "upstream-cut: Invalid character in chunk size for",
+        ),
+    ],
+)
+def test_an_answer_that_is_whole_and_yet_not_good_is_told_with_its_rule(
+    answer: bytes, told: str, rig: Rig
+) -> None:
+    gateway = rig.gateway(rig.origin(once(answer)), retries=0, eject="off")
+    assert gateway.fetch().status == 502
+
+    gateway.stderr.wait_for(SAID + "failed, " + told)
 
 
 def test_many_alike_are_not_all_told_at_once(rig: Rig) -> None:

@@ -670,7 +670,7 @@ BROKEN = [
         "Content-Length can't be present with Transfer-Encoding",
         b" 1\r\n\r\n",
     ),
-    (request(host=b"a/b"), "Host is no host[:port]", b"a/b"),
+    (request(host=b"a/b"), "Host is no host[:port] of at most 255 bytes", b"a/b"),
     (request(host=b""), "no Host in HTTP/1.1", b"GET"),
     (request(b"A : b"), "Invalid header token", b" : b"),
     (request(b"A: b", b" c"), "Unexpected whitespace after header value", b" c"),
@@ -687,6 +687,39 @@ def test_a_refused_head_names_the_rule_and_the_byte_that_broke_it(
 
     assert wire.head(data)[0] != "none"
     assert wire.rule == (rule, data.index(at))
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (request(b"A: " + b"b" * 40000), "the head is larger than max_header"),
+        (request(*[b"A: b"] * 128), "there are more fields than max_headers"),
+        (request(start=b"GET /%s HTTP/1.1" % (b"a" * 16384)), "longer than max_target"),
+        (b"\r\n" * 5 + request(), "more than 4 empty lines before the start line"),
+        (request(host=b"a" * 256), "Host is no host[:port] of at most 255 bytes"),
+        (request(b"Connection: " + b"a," * 33), "Connection lists more than 32 names"),
+        (
+            post(b"Content-Length: " + b"1" * 19),
+            "Content-Length is no number of at most 18 digits",
+        ),
+        (
+            response(b"A: " + b"b" * 40000),
+            "the head is larger than max_response_header",
+        ),
+        (response(*[b"A: b"] * 129), "there are more fields than max_response_headers"),
+        (
+            response(b"Content-Length: " + b"1" * 19),
+            "Content-Length is no number of at most 18 digits",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_head_past_a_limit_names_the_limit(data: bytes, rule: str) -> None:
+    wire = probe.Wire(data.startswith(b"HTTP/"))
+
+    assert wire.head(data)[0] not in {"none", "partial"}
+    assert rule in wire.rule[0]
+    assert wire.rule[1] < len(data)
 
 
 def test_every_refused_head_names_a_rule_and_a_place_in_it() -> None:
