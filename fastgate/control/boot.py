@@ -39,6 +39,7 @@ class Estate:
     """What the master holds. Its children inherit it by fork.
 
     access_log_fd   -1 when there is none
+    error_log_fd    of the newest file, for children: `log` may be busy with an older
     started_s       CLOCK_MONOTONIC
     cpus            those the master may run on, for `pin`
     """
@@ -46,6 +47,7 @@ class Estate:
     config: "Config"
     log: ErrorLog
     access_log_fd: int
+    error_log_fd: int
     identity: Identity
     listeners: list[BoundListener]
     admin: "socket.socket | None"
@@ -71,11 +73,10 @@ class Estate:
         """Open both logs afresh and write to them from now on.
 
         returns  (access, error) descriptors to hand on; -1 where a log is off, or
-                 cannot be opened: then the old one goes on, and a line says why.
-                 The second is the caller's to close
+                 cannot be opened: then the old one goes on, and a line says why
         """
         gateway = self.config.gateway
-        access, error = self.access_log_fd, -1
+        access, error = self.access_log_fd, self.error_log_fd
         if access >= 0:
             access = self._reopen(gateway.access_log)
             if access >= 0:
@@ -84,10 +85,9 @@ class Estate:
                 access = self.access_log_fd
         fresh = self._reopen(gateway.error_log)
         if fresh >= 0:
-            # Handed on now, while ours may still be busy with the old file.
-            error = os.dup(fresh)
+            os.dup2(fresh, error, inheritable=False)
             self.log.replace(fresh)
-        return access, error
+        return access, error if fresh >= 0 else -1
 
     def _reopen(self, target: str) -> int:
         try:
@@ -106,6 +106,8 @@ def prepare(config: "Config", at_exit: ExitStack, signals: SignalQueue) -> Estat
     """
     gateway = config.gateway
     log = ErrorLog(gateway.error_log, gateway.log_level)
+    error_log_fd = os.dup(log.fd)
+    at_exit.callback(os.close, error_log_fd)
     at_exit.callback(log.close)
     files = raise_open_files(gateway.nofile, log)
     if why := too_few_files(files, gateway.workers, listening_sockets(config)):
@@ -142,6 +144,7 @@ def prepare(config: "Config", at_exit: ExitStack, signals: SignalQueue) -> Estat
         config=config,
         log=log,
         access_log_fd=access_log_fd,
+        error_log_fd=error_log_fd,
         identity=identity,
         listeners=listeners,
         admin=admin,

@@ -133,7 +133,7 @@ def _live(
     code = EXIT_BOOT_FAILED
     try:
         leave()
-        estate.log.after_fork()
+        estate.log.after_fork(estate.error_log_fd)
         faulthandler.enable(estate.log.fd)
         body = _be_steward if slot.is_steward else _be_worker
         code = body(slot, estate, channel)

@@ -79,10 +79,18 @@ class ErrorLog:
             raise StartError(
                 f"cannot open error log {target}: {reason(error)}"
             ) from None
-        self.after_fork()
+        self._begin()
 
-    def after_fork(self) -> None:
-        """Begin anew in a child: the thread that writes has stayed behind."""
+    def after_fork(self, fd: int) -> None:
+        """Begin anew in a child, on `fd`, taken over: the thread has stayed behind.
+
+        What the parent writes to is closed here: it may be a file of yesterday, which
+        a stalled disk has not let go yet.
+        """
+        self.fd = fd
+        self._begin()
+
+    def _begin(self) -> None:
         self._writer = LineWriter(self.fd, _QUEUE_BYTES)
         self._told = 0
 
@@ -120,6 +128,7 @@ class ErrorLog:
 
     def close(self) -> None:
         """Write the last lines, if they are taken soon, and close."""
+        self.check()
         self._writer.close(_LAST_LINES_MS)
 
     def _write(self, level: int, message: str) -> None:

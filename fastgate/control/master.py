@@ -354,8 +354,6 @@ class Master:
             message = Message(Kind.LOGS, logs=logs)
             if fds and not child.channel.send(message, tuple(fds)):
                 self._log.warning(f"{slot.name} did not take the reopened logs")
-        if error >= 0:
-            os.close(error)
 
     # -- questions
 

@@ -3,9 +3,11 @@
     process --put--> [ at ... end ) in a ring --thread--> write(2)
 
 What is put is whole lines and stays in one piece, so that a pipe that others write
-into as well gets whole lines: at most PIPE_BUF bytes at a time (POSIX, write). Where a
-write ends inside a line, the rest of it goes first the next time, whatever is dropped
-in between. The thread holds the lock for moments only, never while it writes.
+into as well gets whole lines: at most PIPE_BUF bytes at a time (POSIX, write), or one
+line, which Linux takes in one piece where the pipe has room for it. Where a write ends
+inside a line, the rest of it goes first the next time, whatever is dropped in between.
+The thread holds the lock for moments only, never while it asks the kernel for anything
+that a disk or a reader may hold up: to write, to look at a file, to close one.
 
 It makes no Python object, holds no GIL, allocates nothing: a process may fork at any
 time, and the child begins with a writer of its own.
@@ -148,15 +150,18 @@ cdef void consume(LogWriter *w, size_t n) noexcept nogil:
         w.is_wrapped = 0
 
 
-cdef void give_up(LogWriter *w, size_t n) noexcept nogil:
-    """Drop n bytes that could not be written, but for the rest of a torn line."""
+cdef void give_up(LogWriter *w, size_t n, bint is_newest) noexcept nogil:
+    """Drop n bytes that could not be written, but for the rest of a torn line.
+
+    is_newest  nothing was put since the write began
+    """
     cdef char *p = w.ring + w.at
     cdef size_t rest = whole_lines(p, n, 0) if w.is_torn else 0
     w.dropped += count_lines(p + rest, n - rest)
     memmove(p + n - rest, p, rest)
     consume(w, n - rest)
     # Not at once again: the next line will show whether there is room.
-    w.is_held = rest == n
+    w.is_held = rest == n and is_newest
 
 
 cdef bint is_settled(const LogWriter *w) noexcept nogil:
@@ -167,41 +172,44 @@ cdef bint is_settled(const LogWriter *w) noexcept nogil:
 # --- the thread ---------------------------------------------------------------
 
 
-cdef void look_at(LogWriter *w, int fd) noexcept nogil:
+cdef bint is_stream(int fd) noexcept nogil:
+    """A pipe, a socket or a terminal, not a file."""
     cdef stat_t status
-    w.is_stream = fd >= 0 and not (
-        fstat(fd, &status) == 0 and S_ISREG(status.st_mode)
-    )
+    return not (fstat(fd, &status) == 0 and S_ISREG(status.st_mode))
 
 
 cdef void turn(LogWriter *w) noexcept nogil:
     """Go on in the next file; a line that stays torn in the old one is lost.
 
-    The descriptor keeps its number: others may know it.
+    The descriptor keeps its number: others may know it. What lies behind the torn
+    line goes to the next file.
     """
-    cdef size_t rest = <size_t>(w.switch_at - w.out_bytes)
-    if rest:
+    cdef int next_fd = w.next_fd
+    cdef bint streams
+    if w.is_torn and w.out_bytes < w.switch_at:
         w.dropped += 1
-        consume(w, rest)
+        consume(w, whole_lines(w.ring + w.at, next_piece(w), 0))
     w.is_held = 0
     w.is_torn = 0
     w.has_next = 0
-    if w.fd >= 0 and w.next_fd >= 0:
-        dup3(w.next_fd, w.fd, O_CLOEXEC)
-        close(w.next_fd)
-    else:
-        if w.fd >= 0:
-            close(w.fd)
-        w.fd = w.next_fd
-    look_at(w, w.fd)
+    w.next_fd = -1
+    w.is_busy = 1
+    pthread_mutex_unlock(&w.mutex)
+    # The last to close a file waits until a removed one is cut to nothing.
+    dup3(next_fd, w.fd, O_CLOEXEC)
+    close(next_fd)
+    streams = is_stream(w.fd)
+    pthread_mutex_lock(&w.mutex)
+    w.is_stream = streams
+    w.is_busy = 0
 
 
-cdef ssize_t write_some(int fd, bint is_stream, const char *p, size_t n) noexcept nogil:
+cdef ssize_t write_some(int fd, bint streams, const char *p, size_t n) noexcept nogil:
     """Write, for as long as it takes: the bytes taken, or -errno; 0: not yet."""
     cdef pollfd ready
     cdef ssize_t taken
-    if is_stream:
-        n = min(whole_lines(p, n, PIPE_BUF), PIPE_BUF)
+    if streams:
+        n = whole_lines(p, n, PIPE_BUF)
     taken = write(fd, p, n)
     if taken >= 0:
         return taken
@@ -218,11 +226,12 @@ cdef void write_piece(LogWriter *w) noexcept nogil:
     cdef size_t n = next_piece(w)
     cdef const char *p = w.ring + w.at
     cdef int fd = w.fd
-    cdef bint is_stream = w.is_stream
+    cdef bint streams = w.is_stream
+    cdef int64_t put_bytes = w.put_bytes
     cdef ssize_t taken
     w.is_busy = 1
     pthread_mutex_unlock(&w.mutex)
-    taken = write_some(fd, is_stream, p, n)
+    taken = write_some(fd, streams, p, n)
     pthread_mutex_lock(&w.mutex)
     w.is_busy = 0
     if taken > 0:
@@ -231,7 +240,7 @@ cdef void write_piece(LogWriter *w) noexcept nogil:
         consume(w, <size_t>taken)
     elif taken < 0:
         w.error = <int>-taken
-        give_up(w, n)
+        give_up(w, n, w.put_bytes == put_bytes)
 
 
 cdef void *work(void *argument) noexcept nogil:
@@ -289,7 +298,8 @@ cdef LogWriter *writer_make(int fd, size_t queue_bytes) except NULL:
         raise MemoryError(f"log: queue of {queue_bytes} bytes")
     w.size = queue_bytes
     w.fd = fd
-    look_at(w, fd)
+    w.next_fd = -1
+    w.is_stream = is_stream(fd)
     pthread_mutex_init(&w.mutex, NULL)
     pthread_condattr_init(&attributes)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
@@ -299,13 +309,21 @@ cdef LogWriter *writer_make(int fd, size_t queue_bytes) except NULL:
 
 
 cdef void release(LogWriter *w) noexcept nogil:
-    if w.has_next and w.next_fd >= 0:
-        close(w.next_fd)
-    if w.fd >= 0:
-        close(w.fd)
     pthread_cond_destroy(&w.changed)
     pthread_cond_destroy(&w.settled)
     pthread_mutex_destroy(&w.mutex)
+    writer_forget(w)
+
+
+cdef void writer_forget(LogWriter *w) noexcept nogil:
+    """In a child: give back its copy of what a writer of its parent has.
+
+    Without the lock, which may be held for ever here; its thread is not here either.
+    """
+    if w.next_fd >= 0:
+        close(w.next_fd)
+    if w.fd >= 0:
+        close(w.fd)
     free(w.ring)
     free(w)
 
@@ -338,13 +356,12 @@ cdef void writer_reopen(LogWriter *w, int fd) noexcept nogil:
     """
     pthread_mutex_lock(&w.mutex)
     if w.has_next:
-        if w.next_fd >= 0:
-            close(w.next_fd)
+        close(w.next_fd)
     else:
         w.switch_at = w.put_bytes
     w.next_fd = fd
     w.has_next = 1
-    if w.is_running:
+    if w.is_running or start(w):
         pthread_cond_signal(&w.changed)
     else:
         turn(w)
@@ -429,8 +446,12 @@ cdef class LineWriter:
         self.pid = getpid()
 
     def __dealloc__(self):
-        if self.w is not NULL and self.pid == getpid():
+        if self.w is NULL:
+            return
+        if self.pid == getpid():
             writer_close(self.w, 0)
+        else:
+            writer_forget(self.w)
 
     cdef bint _is_usable(self) noexcept:
         return self.w is not NULL and self.pid == getpid()

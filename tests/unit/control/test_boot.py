@@ -59,3 +59,26 @@ def test_on_a_terminal_it_says_how_to_see_requests(prepare, monkeypatch, capfd):
 
     assert prepare(5000, access_log="stdout").log.wait(5000)
     assert hint not in capfd.readouterr().err
+
+
+def test_a_child_begins_with_the_newest_error_log(prepare, tmp_path):
+    path = tmp_path / "error.log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    estate = prepare(5000, error_log=str(path))
+    for _ in range(100):
+        estate.log.info("x" * 1000)
+    path.rename(tmp_path / "error.log.1")
+    estate.reopen_logs()
+    # Ours still waits for whoever reads the old one.
+    assert not estate.log.wait(0)
+    pid = os.fork()
+    if pid == 0:
+        estate.log.after_fork(estate.error_log_fd)
+        estate.log.info("of the child")
+        os._exit(0 if estate.log.wait(5000) else 1)
+    _, status = os.waitpid(pid, 0)
+    os.close(reader)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert "of the child" in path.read_text()

@@ -331,9 +331,9 @@ def test_closing_closes_the_descriptor(path):
         os.fstat(fd)
 
 
-def test_a_closed_log_counts_what_it_cannot_write(path):
+def test_a_log_that_cannot_be_written_counts_what_it_loses(path):
     log = opened(path)
-    log.reopen(-1)
+    log.reopen(os.open(path, os.O_RDONLY))
     for _ in range(500):
         log.line(user_agent=b"a" * 100)
     log.flush()

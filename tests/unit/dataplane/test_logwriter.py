@@ -1,10 +1,18 @@
 """The thread that writes a log: whoever puts lines never waits for it."""
 
+import array
 import contextlib
 import errno
 import fcntl
 import os
+import resource
 import signal
+import socket
+import struct
+import termios
+import time
+
+from support.waiting import eventually
 
 from fastgate._core import LineWriter
 
@@ -124,3 +132,118 @@ def test_forks_beside_the_thread_do_no_harm():
     writer.close(1000)
 
     assert seen.count(b"\n") == 50
+
+
+def test_a_line_longer_than_a_page_goes_out_in_one_write():
+    # Of a packet socket each read gives what one write brought. In pieces, lines of
+    # workers that share a pipe would stand in each other.
+    reader, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    writer = LineWriter(end.detach(), 65536)
+    line = b"x" * 6000 + b"\n"
+    writer.put(line)
+    with reader:
+        reader.settimeout(5)
+        assert reader.recv(65536) == line
+    writer.close(1000)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """What a full disk does: a write that is cut short, and none after it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_lines_behind_a_torn_one_go_to_the_next_file(tmp_path):
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    writer = LineWriter(os.open(tmp_path / "full", flags), 400)
+    with files_of_at_most(50):
+        # The rest of the torn line moves to the end of the queue, whose beginning
+        # then takes a line that waits.
+        for number in range(5):
+            writer.put(LINE % number)
+            assert writer.wait(5000)
+        assert writer.state() == (3, errno.EFBIG, True)
+    writer.reopen(os.open(tmp_path / "next", flags))
+    assert writer.wait(5000)
+    lost = writer.state()[0]
+    writer.close(1000)
+
+    assert (tmp_path / "full").read_bytes() == (LINE % 0)[:50]
+    assert (tmp_path / "next").read_bytes() == LINE % 4
+    assert lost == 4
+
+
+def is_asleep(thread):
+    with open(f"/proc/self/task/{thread}/stat") as stat:
+        return stat.read().rpartition(") ")[2].startswith("S")
+
+
+def test_a_line_put_during_a_write_that_fails_is_tried_too():
+    reader, writer = stalled()
+    before = set(os.listdir("/proc/self/task"))
+    waits = array.array("i", [0])
+
+    def is_stuck_in_the_line():
+        fcntl.ioctl(reader, termios.FIONREAD, waits)
+        return waits[0] == 4096 and is_asleep(thread)
+
+    writer.put(b"x" * 6000 + b"\n")
+    (thread,) = set(os.listdir("/proc/self/task")) - before
+    eventually(is_stuck_in_the_line, within_s=5)
+    writer.put(LINE % 1)
+    os.close(reader)
+
+    assert writer.wait(5000)
+    # The torn line is kept: its beginning is out.
+    assert writer.state() == (1, errno.EPIPE, True)
+    writer.close(1000)
+
+
+def slow_to_close():
+    """A descriptor whose close waits for a peer that does not read."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ours = socket.create_connection(listener.getsockname())
+    theirs, _ = listener.accept()
+    listener.close()
+    ours.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            ours.send(b"x" * 65536)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3))
+    return theirs, ours.detach()
+
+
+def test_a_file_that_takes_long_to_close_holds_up_nobody(tmp_path):
+    peer, fd = slow_to_close()
+    writer = LineWriter(fd, 65536)
+    begin = time.monotonic()
+    writer.reopen(os.open(tmp_path / "next", os.O_WRONLY | os.O_CREAT))
+    writer.put(LINE % 1)
+    took_s = time.monotonic() - begin
+    peer.close()
+    writer.close(5000)
+
+    assert took_s < 1
+    assert (tmp_path / "next").read_bytes() == LINE % 1
+
+
+def test_a_child_keeps_no_file_of_its_parents_writer(tmp_path):
+    reader, writer = stalled()
+    for number in range(100):
+        writer.put(LINE % number)
+    writer.reopen(os.open(tmp_path / "next", os.O_WRONLY | os.O_CREAT))
+    pid = os.fork()
+    if pid == 0:
+        before = len(os.listdir("/proc/self/fd"))
+        del writer
+        os._exit(before - len(os.listdir("/proc/self/fd")))
+    _, status = os.waitpid(pid, 0)
+    os.close(reader)
+    writer.close(5000)
+
+    assert os.waitstatus_to_exitcode(status) == 2
