@@ -153,9 +153,12 @@ class Engine:
     def log_state(self) -> tuple[int, int, bool]:
         """Access log lines lost so far, errno of the last write, and if none waits."""
 
-    def take_incidents(self) -> tuple[list[tuple[Any, ...]], int]:
+    def take_incidents(
+        self, leaving: bool = False
+    ) -> tuple[list[tuple[Any, ...]], int]:
         """Take what the error log has to tell, and the count of what was lost.
 
+        leaving  also what is held back: there will be no other time.
         Each is (kind, endpoint, listener, reason, errno, rule, offset, request line,
         how many like it were held back, route, other route): an IncidentKind of
         incidents.pxd, indexes into the plan or -1, the fault's word, 0 or None for

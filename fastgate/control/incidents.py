@@ -55,9 +55,12 @@ class Teller:
             for endpoint in upstream["endpoints"]
         ]
 
-    def tell(self, engine: "Engine") -> None:
-        """Write a line for each incident since the last time."""
-        incidents, lost = engine.take_incidents()
+    def tell(self, engine: "Engine", *, leaving: bool = False) -> None:
+        """Write a line for each incident since the last time.
+
+        leaving  also for those that are held back
+        """
+        incidents, lost = engine.take_incidents(leaving)
         for values in incidents:
             incident = Incident(*values)
             held = f" ({incident.held} more like this held back)"

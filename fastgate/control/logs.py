@@ -182,3 +182,10 @@ class Drops:
                 " it takes lines again"
             )
         self._seen = dropped
+
+    def close(self, dropped: int) -> None:
+        """Take how many that log lost in all, now that it is closed."""
+        lost = dropped - (self._seen if self._since_s is None else self._before)
+        if lost:
+            lines = "line was" if lost == 1 else "lines were"
+            self._log.warning(f"{self._name}: {lost} {lines} lost until it was closed")

@@ -97,9 +97,11 @@ class Worker:
             self.is_ready = True
             await self._left
         finally:
-            self._teller.tell(self._engine)
+            self._teller.tell(self._engine, leaving=True)
             cut = self._engine.exchanges
             self._engine.close()
+            self._refuse()
+            self._drops.close(self._engine.log_state()[0])
             if self.is_ready:
                 self._channel.send(Message(Kind.LEFT, cut))
 
@@ -145,11 +147,17 @@ class Worker:
         self._leave_at_s = time.monotonic() + within_ms / 1000
         self._region.set_worker_state(self._slot, "draining")
         self._engine.drain()
-        # Their queues are empty now. Closed, they refuse new clients, who would
-        # otherwise wait here for nobody.
+        self._refuse()
+        self._leave_when_drained()
+
+    def _refuse(self) -> None:
+        """Close the sockets that the engine listened on; their queues are empty.
+
+        New clients would otherwise wait here for nobody: until the drain is over, or
+        for as long as a dead log disk keeps the process from ending.
+        """
         for sock in self._sockets:
             sock.close()
-        self._leave_when_drained()
 
     def _leave_when_drained(self) -> None:
         if self._engine.is_drained():

@@ -21,6 +21,7 @@ cdef class Engine:
     cdef Listening *listening
     cdef int n_listening
     cdef int64_t dropped_before  # log lines, by this slot's workers until now
+    cdef int64_t dropped        # by this one, once it is closed
     cdef Region region          # kept alive: `w` borrows from both
     cdef Plan plan
 

@@ -326,8 +326,11 @@ cdef class Engine:
         if self.w is not NULL:
             log_reopen(&self.w.log, fd)
 
-    def take_incidents(self) -> tuple[list[tuple], int]:
-        """What the error log has to tell, oldest first, and how much it will not."""
+    def take_incidents(self, bint leaving=False) -> tuple[list[tuple], int]:
+        """What the error log has to tell, oldest first, and how much it will not.
+
+        leaving  also what is held back: this was the last call
+        """
         cdef Worker *w = self.w
         cdef Noted noted
         cdef int64_t lost
@@ -336,7 +339,7 @@ cdef class Engine:
             return taken, 0
         clock_read(w)
         note_returns(w)
-        incidents_release(w.incidents, w.now_ms)
+        incidents_release(w.incidents, w.now_ms, leaving)
         while incident_take(w.incidents, &noted):
             taken.append((
                 noted.what.kind, noted.what.endpoint, noted.what.listener,
@@ -345,6 +348,8 @@ cdef class Engine:
                 noted.what.rule_at, noted.line[:noted.what.line_len], noted.held,
                 noted.what.route, noted.what.other_route,
             ))
+            if leaving:
+                incidents_release(w.incidents, w.now_ms, True)
         lost = w.incidents.lost
         w.incidents.lost = 0
         return taken, lost
@@ -360,7 +365,7 @@ cdef class Engine:
         cdef bint settled
         cdef int64_t dropped
         if self.w is NULL:
-            return 0, 0, True
+            return self.dropped, 0, True
         dropped = log_dropped(&self.w.log, &error, &settled)
         fg_store(&self.w.row.log_lines_dropped, self.dropped_before + dropped)
         return dropped, error, settled
@@ -393,7 +398,8 @@ cdef class Engine:
         close_upstreams(w)
         with nogil:
             log_close(&w.log, LAST_LINES_MS)
-        fg_store(&w.row.log_lines_dropped, self.dropped_before + w.log.dropped)
+        self.dropped = w.log.dropped
+        fg_store(&w.row.log_lines_dropped, self.dropped_before + self.dropped)
         self._free_tables()
 
     # --- the loop ----------------------------------------------------------

@@ -73,5 +73,7 @@ cdef Incidents *incidents_make() except NULL
 cdef void incident_note(
     Incidents *all, int64_t now_ms, const Incident *what
 ) noexcept nogil
-cdef void incidents_release(Incidents *all, int64_t now_ms) noexcept nogil
+cdef void incidents_release(
+    Incidents *all, int64_t now_ms, bint leaving
+) noexcept nogil
 cdef bint incident_take(Incidents *all, Noted *out) noexcept nogil

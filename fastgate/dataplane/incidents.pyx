@@ -53,7 +53,9 @@ cdef Meter *meter_of(
     return fresh
 
 
-cdef bint may_note(Incidents *all, Meter *meter, int64_t now_ms) noexcept nogil:
+cdef bint may_note(
+    const Incidents *all, Meter *meter, int64_t now_ms
+) noexcept nogil:
     """Take one note's worth from the meter, if it and the ring have room."""
     cdef int64_t full_ms = max(meter.full_ms, now_ms) + RATE_MS
     if all.count == RING_INCIDENTS or full_ms > now_ms + BURST_INCIDENTS * RATE_MS:
@@ -103,8 +105,13 @@ cdef void incident_note(
     fill(&meter.last, what)
 
 
-cdef void incidents_release(Incidents *all, int64_t now_ms) noexcept nogil:
-    """Note the newest of those held back, where their time has come."""
+cdef void incidents_release(
+    Incidents *all, int64_t now_ms, bint leaving
+) noexcept nogil:
+    """Note the newest of those held back, where their time has come.
+
+    leaving  of all of them, as far as the ring has room: there is no other time
+    """
     cdef Meter *meter
     cdef Noted *noted
     cdef int i
@@ -112,7 +119,9 @@ cdef void incidents_release(Incidents *all, int64_t now_ms) noexcept nogil:
         return
     for i in range(METERS):
         meter = &all.meters[i]
-        if meter.last.held and may_note(all, meter, now_ms):
+        if meter.last.held == 0:
+            continue
+        if may_note(all, meter, now_ms) or (leaving and all.count < RING_INCIDENTS):
             noted = push(all)
             noted[0] = meter.last
             noted.held = meter.last.held - 1

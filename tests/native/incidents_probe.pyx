@@ -35,16 +35,18 @@ cdef class Ring:
         what.line_len = <uint32_t>len(line)
         incidents.incident_note(self.all, now_ms, &what)
 
-    def take(self, int64_t now_ms):
+    def take(self, int64_t now_ms, bint leaving=False):
         """All that is due: (endpoint, fault, line, held) each."""
         cdef incidents.Noted noted
-        incidents.incidents_release(self.all, now_ms)
+        incidents.incidents_release(self.all, now_ms, leaving)
         taken = []
         while incidents.incident_take(self.all, &noted):
             taken.append((
                 noted.what.endpoint, noted.what.fault,
                 noted.line[:noted.what.line_len], noted.held,
             ))
+            if leaving:
+                incidents.incidents_release(self.all, now_ms, True)
         return taken
 
     @property

@@ -161,3 +161,19 @@ def test_the_error_log_says_when_lines_begin_to_be_lost_and_when_it_ends():
     assert heard[0] == "access log: lines are lost, no space left on device"
     assert heard[1].startswith("access log: 9 lines were lost in ")
     assert len(heard) == 2
+
+
+def test_a_log_that_closes_says_what_it_lost_and_nobody_was_told():
+    heard = Heard()
+    sound, stuck, late = (Drops(name, heard) for name in ("sound", "stuck", "late"))
+    sound.close(0)
+    stuck.look(5, 0, False)
+    stuck.look(7, 0, False)
+    stuck.close(12)
+    late.look(3, 0, True)
+    late.look(3, 0, True)
+    late.close(4)
+
+    assert "stuck: 12 lines were lost until it was closed" in heard
+    assert "late: 1 line was lost until it was closed" in heard
+    assert not [line for line in heard if line.startswith("sound")]

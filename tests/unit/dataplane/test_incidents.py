@@ -38,6 +38,18 @@ def test_one_that_comes_when_its_time_has_come_speaks_for_those_before_it():
     assert ring.take(NOW_MS + RATE_MS) == [(0, 1, b"last", 2)]
 
 
+def test_who_leaves_is_told_of_all_that_was_held_back():
+    ring = Ring()
+    for endpoint in range(RING + 3):
+        for number in range(10):
+            ring.note(NOW_MS, endpoint=endpoint, line=b"GET /%d" % number)
+    found = ring.take(NOW_MS, leaving=True)
+    told = sum(1 + held for *_, held in found)
+
+    assert told == 10 * (RING + 3)
+    assert ring.take(NOW_MS + 9 * RATE_MS) == []
+
+
 def test_each_endpoint_route_and_fault_has_its_own_rate():
     ring = Ring()
     for _ in range(50):
