@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fastgate._core import Plan, Region
 from fastgate.config.address import Address, parse_address
 from fastgate.config.model.across import covers, loop_message
+from fastgate.control.channel import Logs
 from fastgate.control.logs import ErrorLog, Log, open_access_log, open_log, reason
 from fastgate.control.pidfile import PidFile
 from fastgate.control.plan import PlanValues, make_plan
@@ -69,32 +70,34 @@ class Estate:
             listener.unlink()
             listener.close()
 
-    def reopen_logs(self) -> tuple[int, int]:
-        """Open both logs afresh and write to them from now on.
+    def open_logs(self) -> tuple[Logs, tuple[int, ...]]:
+        """Open both logs afresh: which could be, and their descriptors.
 
-        returns  (access, error) descriptors to hand on; -1 where a log is off, or
-                 cannot be opened: then the old one goes on, and a line says why
+        A line says why one could not. Waits for the disk: not for the master.
         """
+        logs, fds = Logs.NONE, []
         gateway = self.config.gateway
-        access, error = self.access_log_fd, self.error_log_fd
-        if access >= 0:
-            access = self._reopen(gateway.access_log)
-            if access >= 0:
-                os.dup2(access, self.access_log_fd, inheritable=False)
-                os.close(access)
-                access = self.access_log_fd
-        fresh = self._reopen(gateway.error_log)
-        if fresh >= 0:
-            os.dup2(fresh, error, inheritable=False)
-            self.log.replace(fresh)
-        return access, error if fresh >= 0 else -1
+        targets = {Logs.ACCESS: gateway.access_log, Logs.ERROR: gateway.error_log}
+        for log, target in targets.items():
+            if target == "off":
+                continue
+            try:
+                fds.append(open_log(target))
+                logs |= log
+            except OSError as error:
+                self.log.alert(f"cannot reopen {target}: {reason(error)}")
+        return logs, tuple(fds)
 
-    def _reopen(self, target: str) -> int:
-        try:
-            return open_log(target)
-        except OSError as error:
-            self.log.alert(f"cannot reopen {target}: {reason(error)}")
-            return -1
+    def take_logs(self, logs: Logs, fds: list[int]) -> None:
+        """Write to these from now on, and hand them to children; takes them over."""
+        if Logs.ACCESS in logs:
+            fd = fds.pop(0)
+            os.dup2(fd, self.access_log_fd, inheritable=False)
+            os.close(fd)
+        if Logs.ERROR in logs:
+            fd = fds.pop(0)
+            os.dup2(fd, self.error_log_fd, inheritable=False)
+            self.log.replace(fd)
 
 
 def prepare(config: "Config", at_exit: ExitStack, signals: SignalQueue) -> Estate:

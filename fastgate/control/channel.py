@@ -4,8 +4,8 @@ Runs in: every process.
 
 A SOCK_SEQPACKET pair keeps the edges of messages, and its end of file is how a
 child learns that the master is gone. The master trusts no child: it reads one
-message per wake-up, takes no descriptor from it, and whatever is not a message
-ends the child.
+message per wake-up, takes no descriptor but from the child that opens the logs, and
+whatever is not a message ends the child.
 """
 
 import os

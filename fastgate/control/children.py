@@ -1,7 +1,7 @@
 """Children: how one is forked, and what the master knows of it.
 
-Runs in: master (Child, Slot, fork_worker, fork_steward); the bodies run in
-worker and steward.
+Runs in: master (Child, Slot, fork_child, fork_opener); the bodies run in worker,
+steward, and a child that lives as long as opening the logs takes.
 
 Everything heavy is imported before the fork, so that a child is ready within
 milliseconds; the master has no loop, and no thread but the one that writes its log
@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from fastgate._core import Engine
@@ -26,6 +27,9 @@ from fastgate.control.worker import Worker
 
 if TYPE_CHECKING:
     from fastgate.control.boot import Estate
+
+    # What a child does once it is itself; returns its exit code.
+    Body = Callable[[Estate, Channel], int]
 
 # A child that fails before it is ready exits with this, which no signal, shell or
 # interpreter uses; the master then stops instead of forking it for ever.
@@ -105,6 +109,28 @@ def fork_child(
     leave_master  closes, in the child, what is the master's alone
     Raises OSError when the system has no room for a process.
     """
+    body = _be_steward if slot.is_steward else partial(_be_worker, slot)
+    return Child(*_fork(slot.name, estate, signals, leave_master, body))
+
+
+def fork_opener(
+    estate: "Estate", signals: SignalQueue, leave_master: Callable[[], None]
+) -> Channel:
+    """Fork a child that opens the logs afresh and sends LOGS, with what it could open.
+
+    A stalled disk may hold it for as long as it likes, and nobody waits for it.
+    Raises OSError when the system has no room for a process.
+    """
+    return _fork("log opener", estate, signals, leave_master, _be_opener)[1]
+
+
+def _fork(
+    name: str,
+    estate: "Estate",
+    signals: SignalQueue,
+    leave_master: Callable[[], None],
+    body: "Body",
+) -> tuple[int, Channel]:
     ours, theirs = Channel.pair()
     try:
         with held_signals():
@@ -121,13 +147,17 @@ def fork_child(
             ours.close()
             leave_master()
 
-        _live(slot, estate, theirs, leave)
+        _live(name, estate, theirs, leave, body)
     theirs.close()
-    return Child(pid, ours)
+    return pid, ours
 
 
 def _live(
-    slot: Slot, estate: "Estate", channel: Channel, leave: Callable[[], None]
+    name: str,
+    estate: "Estate",
+    channel: Channel,
+    leave: Callable[[], None],
+    body: "Body",
 ) -> NoReturn:
     """Be the child until its end; nothing of the master's code runs after it."""
     code = EXIT_BOOT_FAILED
@@ -135,10 +165,9 @@ def _live(
         leave()
         estate.log.after_fork(estate.error_log_fd)
         faulthandler.enable(estate.log.fd)
-        body = _be_steward if slot.is_steward else _be_worker
-        code = body(slot, estate, channel)
+        code = body(estate, channel)
     except BaseException as error:
-        _tell(estate, slot.name, error)
+        _tell(estate, name, error)
     finally:
         estate.log.close()
         os._exit(code)
@@ -183,7 +212,7 @@ def _be_worker(slot: Slot, estate: "Estate", channel: Channel) -> int:
     return 0
 
 
-def _be_steward(_slot: Slot, estate: "Estate", channel: Channel) -> int:
+def _be_steward(estate: "Estate", channel: Channel) -> int:
     from fastgate.control.steward import Steward  # noqa: PLC0415 - brings aiohttp
 
     set_process_name("fastgate-s")
@@ -200,6 +229,17 @@ def _be_steward(_slot: Slot, estate: "Estate", channel: Channel) -> int:
         workers=estate.config.gateway.workers,
         started_s=estate.started_s,
     ).run(estate.admin)
+    return 0
+
+
+def _be_opener(estate: "Estate", channel: Channel) -> int:
+    set_process_name("fastgate-logs")
+    # Should it outlive the gateway: a successor finds paths and ports free.
+    estate.close_listeners()
+    if estate.admin is not None:
+        estate.admin.close()
+    logs, fds = estate.open_logs()
+    channel.send(Message(Kind.LOGS, logs=logs), fds)
     return 0
 
 

@@ -8,6 +8,7 @@ it: no process ever waits for its log. A thread of each process writes
 """
 
 import os
+import stat
 import time
 from typing import Protocol
 
@@ -40,9 +41,18 @@ def open_log(target: str) -> int:
     """
     if target in _STREAMS:
         return os.dup(_STREAMS[target])
-    # O_NONBLOCK: opening a FIFO that nobody reads fails instead of waiting.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    # A FIFO may have no reader yet, or another later: opened for both ends (fifo(7))
+    # it waits for none, and lines wait in it. O_NONBLOCK where it is made meanwhile.
+    access = os.O_RDWR if _is_fifo(target) else os.O_WRONLY
+    flags = access | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     return os.open(target, flags, 0o640)
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def open_access_log(target: str) -> int:

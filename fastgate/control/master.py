@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from fastgate.control.boot import Estate, prepare
 from fastgate.control.channel import (
     BadMessageError,
+    Channel,
     ChannelClosedError,
     Kind,
     Logs,
@@ -31,6 +32,7 @@ from fastgate.control.children import (
     Child,
     Slot,
     fork_child,
+    fork_opener,
     word_of,
 )
 from fastgate.control.libc import set_process_name
@@ -105,6 +107,9 @@ class Master:
         self._exit_code = 0
         self._cut = 0
         self._woke_s = time.monotonic()
+        # Of a child that opens the logs afresh, and whether it was asked for again.
+        self._opener: Channel | None = None
+        self._reopens_again = False
 
     def supervise(self) -> int:
         """Keep every slot filled until told to stop; returns the exit code."""
@@ -124,6 +129,8 @@ class Master:
             self._log.check()
             self._dismiss_steward()
         self._selector.close()
+        if self._opener is not None:
+            self._opener.close()
         self._say_stopped()
         return self._exit_code
 
@@ -141,6 +148,8 @@ class Master:
         for key, _ in events:
             if isinstance(key.data, Slot):
                 self._hear(key.data)
+            elif key.fileobj is self._opener:
+                self._hand_on_logs(self._opener)
 
     def _obey(self, number: int) -> None:
         if number in STOPS:
@@ -341,19 +350,41 @@ class Master:
     # -- logs
 
     def _reopen_logs(self) -> None:
-        access, error = self._estate.reopen_logs()
-        self._log.info("logs reopened")
+        """Have the logs opened afresh, by a child: the disk may be stalled."""
+        if self._opener is not None:
+            self._reopens_again = True
+            return
+        try:
+            self._opener = fork_opener(
+                self._estate, self._signals, self._leave_in_child
+            )
+        except OSError as error:
+            self._log.alert(f"cannot fork to reopen the logs: {error.strerror}")
+            return
+        self._selector.register(self._opener, selectors.EVENT_READ)
+
+    def _hand_on_logs(self, opener: Channel) -> None:
+        """Take what the opener could open, and give it to the children."""
+        logs, fds = Logs.NONE, []
+        with suppress(ChannelClosedError, BadMessageError):
+            if received := opener.receive_with_logs():
+                logs, fds = received[0].logs, received[1]
+        self._selector.unregister(opener)
+        opener.close()
+        self._opener = None
+        if logs:
+            self._estate.take_logs(logs, fds)
+            self._log.info("logs reopened")
         for slot, child in self._children():
-            logs, fds = Logs.NONE, []
-            if access >= 0 and not slot.is_steward:
-                logs |= Logs.ACCESS
-                fds.append(access)
-            if error >= 0:
-                logs |= Logs.ERROR
-                fds.append(error)
-            message = Message(Kind.LOGS, logs=logs)
-            if fds and not child.channel.send(message, tuple(fds)):
+            its = logs & ~Logs.ACCESS if slot.is_steward else logs
+            sent = [self._estate.access_log_fd] if Logs.ACCESS in its else []
+            sent += [self._estate.error_log_fd] if Logs.ERROR in its else []
+            message = Message(Kind.LOGS, logs=its)
+            if sent and not child.channel.send(message, tuple(sent)):
                 self._log.warning(f"{slot.name} did not take the reopened logs")
+        if self._reopens_again:
+            self._reopens_again = False
+            self._reopen_logs()
 
     # -- questions
 
@@ -396,6 +427,8 @@ class Master:
         master's death from them.
         """
         self._selector.close()
+        if self._opener is not None:
+            self._opener.close()
         for _, child in self._children():
             child.channel.close()
         if self._estate.pid_file is not None:

@@ -69,7 +69,8 @@ def test_a_child_begins_with_the_newest_error_log(prepare, tmp_path):
     for _ in range(100):
         estate.log.info("x" * 1000)
     path.rename(tmp_path / "error.log.1")
-    estate.reopen_logs()
+    logs, fds = estate.open_logs()
+    estate.take_logs(logs, list(fds))
     # Ours still waits for whoever reads the old one.
     assert not estate.log.wait(0)
     pid = os.fork()

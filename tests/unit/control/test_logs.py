@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from fastgate.control.logs import Drops, ErrorLog, open_access_log
+from fastgate.control.logs import Drops, ErrorLog, open_access_log, open_log
 from fastgate.errors import StartError
 
 
@@ -177,3 +177,18 @@ def test_a_log_that_closes_says_what_it_lost_and_nobody_was_told():
     assert "stuck: 12 lines were lost until it was closed" in heard
     assert "late: 1 line was lost until it was closed" in heard
     assert not [line for line in heard if line.startswith("sound")]
+
+
+@pytest.mark.parametrize("open_it", [open_log, open_access_log])
+def test_a_fifo_takes_lines_before_its_reader_comes(open_it, tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    fd = open_it(str(path))
+    os.write(fd, b"early\n")
+    with open(path, "rb", buffering=0) as reader:
+        assert reader.read(100) == b"early\n"
+    # And goes on when the reader is another.
+    os.write(fd, b"late\n")
+    with open(path, "rb", buffering=0) as reader:
+        assert reader.read(100) == b"late\n"
+    os.close(fd)

@@ -316,6 +316,21 @@ def test_usr1_makes_all_processes_write_to_new_files(tiny, tmp_path):
     assert "before" not in access.read_text()
 
 
+def test_a_disk_that_stalls_as_logs_are_reopened_holds_up_no_master(tiny):
+    gateway = tiny({"workers": 1}, environment={"FAKE_DISK": "hang"}).wait_ready()
+    (worker,) = gateway.children()
+    gateway.signal(signal.SIGUSR1)
+    gateway.wait_for("opening")
+    os.kill(worker, signal.SIGKILL)
+    gateway.wait_for(r"worker 0 \(pid \d+\) is ready")
+    port = gateway.port
+    gateway.signal(signal.SIGTERM)
+
+    assert gateway.process.wait(20) == 0
+    # The child that hangs still keeps no port from a successor.
+    socket.create_server(("127.0.0.1", port), reuse_port=False).close()
+
+
 def wait_in(path, text):
     """Wait until a file exists and holds a text."""
     deadline = time.monotonic() + 20

@@ -12,7 +12,7 @@ import fake_core
 sys.modules["fastgate._core"] = fake_core
 
 from fastgate.config.model import Config  # noqa: E402
-from fastgate.control import master, resolve  # noqa: E402
+from fastgate.control import boot, master, resolve  # noqa: E402
 from fastgate.errors import StartError  # noqa: E402
 
 if os.environ.get("FAKE_RESOLVER") == "hang":
@@ -25,6 +25,16 @@ if os.environ.get("FAKE_RESOLVER") == "hang":
         return signal.pause()
 
     resolve.ask = hang
+
+if os.environ.get("FAKE_DISK") == "hang":
+
+    def open_on_a_stalled_disk(_target):
+        print("fastgate: opening", file=sys.stderr, flush=True)
+        while True:
+            signal.pause()
+
+    # At the start logs are opened by logs.py itself: here only when reopened.
+    boot.open_log = open_on_a_stalled_disk
 
 if __name__ == "__main__":
     config = Config(**json.loads(sys.argv[1]))
