@@ -33,6 +33,7 @@ LADDER = [
     "fastgate.dataplane.strict",
     "fastgate.dataplane.chunked",
     "fastgate.dataplane.wire",
+    "fastgate.dataplane.via",
     "fastgate.dataplane.rewrite",
     "fastgate.dataplane.logwriter",
     "fastgate.dataplane.accesslog",

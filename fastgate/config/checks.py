@@ -19,6 +19,8 @@ from fastgate.config.units import BadValueError, nearest, show
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 # A parameter's name as it stands in a query: compared as sent, not decoded.
 _PARAMETER = re.compile(r"[A-Za-z0-9\-._~]{1,256}")
+# RFC 9110 section 7.6.3; short, for it stands in every head of both ways.
+_RECEIVED_BY = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}(:\d{1,5})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 # The gateway frames messages and manages connections itself (RFC 9110 7.6.1,
@@ -66,6 +68,12 @@ def raise_all(faults: Sequence[Fault]) -> None:
                 for key, what in faults
             ],
         )
+
+
+def check_hop_name(text: str) -> None:
+    """Refuse what Via could not call a gateway."""
+    if not _RECEIVED_BY.fullmatch(text):
+        raise fault(f"{show(text)} is not NAME or NAME:PORT, as in edge-1")
 
 
 def check_hash_key(text: str) -> str:

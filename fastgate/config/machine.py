@@ -106,6 +106,18 @@ def connections_for(nofile: int) -> int:
     return max(1, (nofile - RESERVED_FILES) // 2)
 
 
+def identity(proc: Path = Path("/proc"), etc: Path = Path("/etc")) -> str:
+    """Give what tells this machine, or this container, from others; not to be shown.
+
+    The host's name, the id it was installed with, and the network it is in: none
+    changes while processes come and go, and no two that share all three can
+    listen on one address.
+    """
+    network = proc / "self/ns/net"
+    where = os.readlink(network) if network.is_symlink() else ""
+    return "\n".join((os.uname().nodename, _read(etc / "machine-id").strip(), where))
+
+
 @cache
 def own_addresses(proc: Path = Path("/proc")) -> frozenset[str]:
     """Give the addresses of this machine's interfaces, as `ipaddress` writes them.

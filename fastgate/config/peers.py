@@ -108,6 +108,7 @@ PEERS: dict[str, Peers] = {
     "log_level": Peers("error", "info"),
     "server_header": Peers("`nginx/VERSION`", "the server's own"),
     "via": Peers(_NOTHING_ALIKE, "off (`http-request add-header`)"),
+    "via_name": Peers(_NOTHING_ALIKE, _NOTHING_ALIKE),
     "forwarded": Peers(_NOTHING_ALIKE, "off (`option forwarded`)"),
     "x_forwarded": Peers("off (`proxy_set_header`)", "off (`option forwardfor`)"),
     "request_id": Peers("off (`$request_id`)", "off (`unique-id-header`)"),

@@ -141,6 +141,8 @@ def prepare(config: "Config", at_exit: ExitStack, signals: SignalQueue) -> Estat
         pid_file = PidFile(gateway.pid_file)
         at_exit.callback(pid_file.release)
     _announce(listeners, log)
+    if gateway.via:
+        log.info(f"Via calls this gateway {values.gateway['via_name']}")
     if gateway.access_log == "off" and os.isatty(log.fd):
         log.info("requests are not logged: --access-log stdout shows them")
     return Estate(

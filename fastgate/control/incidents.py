@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fastgate.control.plan import PlanValues
 
 # In the order of IncidentKind.
-FAILED, EJECTED, BACK, CONNECTIONS_FULL, FILES_FULL, AMBIGUOUS_PATH = range(6)
+FAILED, EJECTED, BACK, CONNECTIONS_FULL, FILES_FULL, AMBIGUOUS_PATH, LOOP = range(7)
 # In place of a second route (readings.pxd).
 TOO_MANY_READINGS = -2
 
@@ -75,6 +75,8 @@ class Teller:
             return f"{self._listener(incident.listener)}: {self._limit(incident)}"
         if kind == AMBIGUOUS_PATH:
             return self._ambiguity(incident)
+        if kind == LOOP:
+            return self._loop(incident)
         place = self._places[incident.endpoint]
         if kind == EJECTED:
             return f"{place} is ejected: it failed too often in a row"
@@ -103,6 +105,14 @@ class Teller:
             how = f"one way to read it takes {self._route(one)}"
             how += f", another {self._route(other)}"
         return f'refused, {incident.reason}: {how}, for "{request}"'
+
+    def _loop(self, incident: Incident) -> str:
+        """Say which route sends requests round."""
+        request = incident.request.decode("latin-1")
+        return (
+            f"refused, {incident.reason}: {self._route(incident.route)} was given a"
+            f' request whose Via names this gateway (via = on), for "{request}"'
+        )
 
     def _route(self, index: int) -> str:
         if index < 0:

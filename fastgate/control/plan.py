@@ -9,8 +9,10 @@ the error log, not a failure to start.
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastgate.config import machine
 from fastgate.config.address import Address, parse_address
 from fastgate.config.knob import parse_eject
 from fastgate.config.knobs import KNOBS
@@ -69,18 +71,34 @@ def make_plan(
         upstreams.append(values)
         first += len(upstream.endpoints)
     upstream_indexes = {name: index for index, name in enumerate(config.upstreams)}
+    listeners = [dict(listener.describe()) for listener in bound]
     return PlanValues(
-        gateway=_gateway(config.gateway),
-        listeners=[dict(listener.describe()) for listener in bound],
+        gateway=_gateway(config.gateway, listeners),
+        listeners=listeners,
         upstreams=upstreams,
         routes=[_route(r, config, upstream_indexes[r.upstream]) for r in config.routes],
     )
 
 
-def _gateway(gateway: "Gateway") -> dict[str, Any]:
+def _gateway(gateway: "Gateway", listeners: list[dict[str, object]]) -> dict[str, Any]:
     values = gateway.model_dump()
+    if gateway.via_name == "auto":
+        values["via_name"] = _hop_name([str(one["address"]) for one in listeners])
     values["trusted_proxies"] = list(gateway.trusted_proxies)
     return values
+
+
+def _hop_name(addresses: list[str]) -> str:
+    """Make the name of this gateway in Via (RFC 9110 section 7.6.3).
+
+    Two gateways that share a name would take each other for a loop, so it is made
+    of where this one is and what it listens on. It is the same in every worker and
+    in whoever takes over the listeners, and as a digest tells nobody either.
+
+    addresses  that listeners are bound to, with the ports that the kernel chose
+    """
+    text = "\n".join([machine.identity(), *sorted(addresses)])
+    return f"fastgate-{sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _upstream(name: str, upstream: "Upstream", gateway: "Gateway") -> dict[str, Any]:

@@ -85,6 +85,7 @@ from fastgate.dataplane.faults cimport (
     FAULT_DRAINED,
     FAULT_HEAD_TOO_LARGE,
     FAULT_INTERNAL,
+    FAULT_LOOP,
     FAULT_NONE,
     FAULT_NO_ENDPOINT,
     FAULT_QUEUE_FULL,
@@ -97,6 +98,7 @@ from fastgate.dataplane.faults cimport (
     FaultInfo,
     fault_info,
 )
+from fastgate.dataplane.incidents cimport INCIDENT_LOOP
 from fastgate.dataplane.limits cimport budget_note_request, random_id
 from fastgate.dataplane.memory cimport (
     TIMER_EXCHANGE, Bytes, bytes_append, bytes_drop, bytes_len, bytes_reserve,
@@ -111,7 +113,9 @@ from fastgate.dataplane.record cimport (
 from fastgate.dataplane.rewrite cimport (
     Framing, RequestFacts, write_reply, write_request,
 )
-from fastgate.dataplane.routing cimport REFUSAL_BYTES, find_route, put_refusal
+from fastgate.dataplane.routing cimport (
+    REFUSAL_BYTES, find_route, note_refused, put_refusal,
+)
 from fastgate.dataplane.slots cimport lease
 from fastgate.dataplane.upstream cimport (
     upstream_bind, upstream_close, upstream_open, upstream_release, upstream_side,
@@ -270,6 +274,8 @@ cdef int write_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
             x.head.data, x.head.size, h, &w.routes[x.route].request, &facts
         )
     if n < 0:
+        if n == -FAULT_LOOP:
+            note_refused(w, x, h, INCIDENT_LOOP, FAULT_LOOP)
         return <int>-n
     x.head.end = <uint32_t>n
     record_id(w, x)

@@ -37,6 +37,7 @@ cdef enum Fault:
     FAULT_SEND_TOO_SLOW     # it reads less than min_send_rate
     # Ours.
     FAULT_NO_ROUTE
+    FAULT_LOOP              # Via holds our own name: it was forwarded before
     FAULT_NO_ENDPOINT       # every endpoint is down, ejected or already tried
     FAULT_QUEUE_FULL
     FAULT_QUEUE_TIMEOUT

@@ -66,6 +66,10 @@ row(FAULT_CLIENT_ABORT, 499, SIDE_CLIENT, "client-abort", "")
 row(FAULT_SEND_TIMEOUT, 499, SIDE_CLIENT, "send-timeout", "")
 row(FAULT_SEND_TOO_SLOW, 499, SIDE_CLIENT, "send-too-slow", "")
 row(FAULT_NO_ROUTE, 404, SIDE_GATEWAY, "no-route", "no route for this request")
+row(
+    FAULT_LOOP, 508, SIDE_GATEWAY,
+    "loop", "loop: Via says that this request passed here before (via = on)",
+)
 row(FAULT_NO_ENDPOINT, 503, SIDE_GATEWAY, "no-endpoint", "no endpoint available")
 row(FAULT_QUEUE_FULL, 503, SIDE_GATEWAY, "queue-full", "too many requests are waiting")
 row(

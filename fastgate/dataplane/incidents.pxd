@@ -21,6 +21,7 @@ cdef enum IncidentKind:
     INCIDENT_CONNECTIONS_FULL       # listener: `max_conns` is reached
     INCIDENT_FILES_FULL             # listener: no descriptor for a client; os_error
     INCIDENT_AMBIGUOUS_PATH         # route, and other_route of another reading
+    INCIDENT_LOOP                   # route that a request came back to
     INCIDENT_KINDS
 
 cdef struct Incident:

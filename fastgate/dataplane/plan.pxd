@@ -92,6 +92,8 @@ cdef struct GatewayPlan:
     size_t log_buffer_bytes
     const char *server          # NULL: none of ours
     uint32_t server_len
+    const char *via             # NULL: none
+    uint32_t via_len
     uint8_t trusts_unix         # who came to a Unix socket is a trusted proxy
     int n_trusted
     Cidr *trusted

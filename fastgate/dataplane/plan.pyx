@@ -209,6 +209,11 @@ cdef class Plan:
             p.server = text.at
             p.server_len = text.len
 
+        if g["via"]:
+            text = self._text(g["via_name"])
+            p.via = text.at
+            p.via_len = text.len
+
         p.trusted = <Cidr *>self._array(len(g["trusted_proxies"]), sizeof(Cidr))
         for cidr in g["trusted_proxies"]:
             if cidr == "unix":
@@ -311,11 +316,13 @@ cdef class Plan:
         r.request.x_forwarded = gateway["x_forwarded"]
         r.request.forwarded = gateway["forwarded"]
         r.request.request_id = gateway["request_id"]
-        r.request.via = gateway["via"]
+        r.request.via = self.gateway.via
+        r.request.via_len = self.gateway.via_len
         self._fill_rules(&r.request.rules, row["request_rules"])
         r.request.rules.dashes = gateway["underscores"] == "safe"
         r.response.server = self.gateway.server
         r.response.server_len = self.gateway.server_len
-        r.response.via = gateway["via"]
+        r.response.via = self.gateway.via
+        r.response.via_len = self.gateway.via_len
         self._fill_rules(&r.response.rules, row["response_rules"])
         return 0

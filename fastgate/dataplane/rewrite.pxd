@@ -38,7 +38,8 @@ cdef struct RequestPolicy:  # of a route; borrowed from the plan
     uint8_t x_forwarded     # X-Forwarded-For, -Proto, -Host, -Port
     uint8_t forwarded       # Forwarded, RFC 7239
     uint8_t request_id      # X-Request-ID
-    uint8_t via
+    const char *via         # what Via calls this gateway; NULL: no Via
+    uint32_t via_len
     Rules rules
 
 cdef struct RequestFacts:   # of one exchange
@@ -55,7 +56,8 @@ cdef struct RequestFacts:   # of one exchange
 cdef struct ResponsePolicy:  # of a route
     const char *server      # the Server field; NULL: the upstream's is kept
     uint32_t server_len     # 0 with server set: no Server field at all
-    uint8_t via
+    const char *via         # what Via calls this gateway; NULL: no Via
+    uint32_t via_len
     Rules rules
 
 cdef struct Framing:        # how the body of a response is sent to the client

@@ -9,9 +9,11 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, strlen
 
 from fastgate.dataplane.faults cimport (
-    FAULT_BAD_HEADER, FAULT_HEAD_TOO_LARGE, FAULT_INTERNAL, FAULT_UPSTREAM_BAD,
+    FAULT_BAD_HEADER, FAULT_HEAD_TOO_LARGE, FAULT_INTERNAL, FAULT_LOOP,
+    FAULT_UPSTREAM_BAD,
 )
 from fastgate.dataplane.limits cimport is_trusted, parse_address
+from fastgate.dataplane.via cimport passed_through
 from fastgate.dataplane.wire cimport (
     Field, H_CONNECTION, H_CONTENT_LENGTH, H_DATE, H_FORWARDED, H_HOST,
     H_HTTP2_SETTINGS,
@@ -398,15 +400,16 @@ cdef const Field *sane_request_id(const Head *h) noexcept nogil:
     return found if is_id(found.value, found.value_len) else NULL
 
 
-cdef inline void put_via(Out *o, const Head *h) noexcept nogil:
+cdef inline void put_via(
+    Out *o, const Head *h, const char *name, size_t n
+) noexcept nogil:
     """Append Via: the list so far and this hop (RFC 9110 section 7.6.3)."""
     put_text(o, "Via: ")
     if put_list(o, h, H_VIA):
         put_text(o, ", ")
-    if h.minor:
-        put_text(o, "1.1 fastgate\r\n")
-    else:
-        put_text(o, "1.0 fastgate\r\n")
+    put_text(o, "1.1 " if h.minor else "1.0 ")
+    put_value(o, name, n)
+    put_text(o, "\r\n")
 
 
 cdef ssize_t write_request(
@@ -418,7 +421,8 @@ cdef ssize_t write_request(
     out     room bytes; what it holds after a fault is undefined
     h       of the client; its spans are read, nothing of it is changed
     returns bytes written, -FAULT_HEAD_TOO_LARGE if `room` is too small,
-            -FAULT_BAD_HEADER if a byte may not stand where it stands, or
+            -FAULT_BAD_HEADER if a byte may not stand where it stands,
+            -FAULT_LOOP if Via says that it was written here before, or
             -FAULT_INTERNAL if there are more rules than MAX_RULES
 
     Host comes first (RFC 9112 section 3.2), then the client's fields in order,
@@ -445,7 +449,9 @@ cdef ssize_t write_request(
         skip |= <uint32_t>1 << H_FORWARDED
     if policy.request_id:
         skip |= <uint32_t>1 << H_X_REQUEST_ID
-    if policy.via:
+    if policy.via is not NULL:
+        if passed_through(h, policy.via, policy.via_len):
+            return -FAULT_LOOP
         skip |= <uint32_t>1 << H_VIA
 
     put_value(&o, h.method_name, h.method_len)
@@ -489,8 +495,8 @@ cdef ssize_t write_request(
         else:
             put_value(&o, facts.request_id, strlen(facts.request_id))
         put_text(&o, "\r\n")
-    if policy.via and wanted(&o, rules, &placed, look, H_VIA, "Via"):
-        put_via(&o, h)
+    if policy.via is not NULL and wanted(&o, rules, &placed, look, H_VIA, "Via"):
+        put_via(&o, h, policy.via, policy.via_len)
     if rules.n:
         put_rules(&o, rules, placed, protected)
     put_text(&o, "\r\n")
@@ -547,7 +553,7 @@ cdef ssize_t write_response(
         look = ids_of(rules)
     if policy.server is not NULL:
         skip |= <uint32_t>1 << H_SERVER
-    if policy.via:
+    if policy.via is not NULL:
         skip |= <uint32_t>1 << H_VIA
 
     put_status(&o, h.status, h.reason, h.reason_len)
@@ -583,8 +589,8 @@ cdef ssize_t write_response(
         put_text(&o, "Server: ")
         put_value(&o, policy.server, policy.server_len)
         put_text(&o, "\r\n")
-    if policy.via and wanted(&o, rules, &placed, look, H_VIA, "Via"):
-        put_via(&o, h)
+    if policy.via is not NULL and wanted(&o, rules, &placed, look, H_VIA, "Via"):
+        put_via(&o, h, policy.via, policy.via_len)
     if rules.n:
         put_rules(&o, rules, placed, <uint32_t>FRAMING)
     put_text(&o, "\r\n")

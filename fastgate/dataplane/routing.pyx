@@ -22,10 +22,12 @@ cdef inline int ambiguous_paths(const Worker *w, const Exchange *x) noexcept nog
     return w.gateway.ambiguous_paths
 
 
-cdef void note_ambiguity(Worker *w, const Exchange *x, const Head *h) noexcept nogil:
-    """Tell the error log, which has the names of both routes in every format."""
-    cdef Incident what = incident(INCIDENT_AMBIGUOUS_PATH)
-    what.fault = FAULT_AMBIGUOUS_PATH
+cdef void note_refused(
+    Worker *w, const Exchange *x, const Head *h, int kind, int fault
+) noexcept nogil:
+    """Tell the error log, which has the names of the routes in every format."""
+    cdef Incident what = incident(kind)
+    what.fault = fault
     what.route = x.route
     what.other_route = x.other_route
     what.line = h.line
@@ -51,7 +53,7 @@ cdef int find_route(Worker *w, Exchange *x, const Head *h) noexcept nogil:
             ambiguous_paths(w, x), &x.other_route,
         )
         if fault == FAULT_AMBIGUOUS_PATH:
-            note_ambiguity(w, x, h)
+            note_refused(w, x, h, INCIDENT_AMBIGUOUS_PATH, fault)
         if fault != FAULT_NONE:
             return fault
     return FAULT_NONE if x.route >= 0 else FAULT_NO_ROUTE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from support import addresses
 from support.client import fetch, request
 from support.gateway import Gateway
 from support.origin import Origin, Request, always, response, serve
@@ -321,6 +322,82 @@ def test_via_is_added_both_ways_when_asked_for(rig: Rig) -> None:
     (request,) = origin.requests
     assert b", ".join(request.values("via")).startswith(b"1.0 outer, 1.1 ")
     assert b", ".join(answer.values("via")).startswith(b"1.1 inner, 1.1 ")
+
+
+def test_every_worker_gives_via_the_one_name_of_this_gateway(rig: Rig) -> None:
+    origin = rig.origin()
+    gateway = rig.gateway(origin, via=True, workers=2)
+    (said,) = gateway.stderr.wait_for(r"Via calls this gateway (fastgate-[0-9a-f]{12})")
+    for _ in range(40):
+        gateway.fetch("GET", "/size/1")
+
+    hop = b"1.1 " + said[1].encode()
+    assert {request.value("via") for request in origin.requests} == {hop}
+
+
+def ring(rig: Rig, **settings: object) -> tuple[Gateway, Gateway]:
+    """Two gateways, each the upstream of the other."""
+    # No connection stays, as the other one would count it as a leak.
+    settings |= {"via": True, "upstream_pool": 0, "max_conns": 40, "retries": 0}
+    first = addresses.unused()
+    second = rig.gateway(first, **settings)
+    return rig.gateway(second, listen=first, **settings), second
+
+
+def test_a_request_that_comes_round_is_refused_at_once(rig: Rig) -> None:
+    first, second = ring(rig)
+    for method, body in (("GET", b""), ("POST", b"x" * 100_000)):
+        answer = first.fetch(method, "/round?x", {}, body)
+
+        assert answer.status == 508
+        assert answer.body == (
+            b"508 loop: Via says that this request passed here before (via = on)\n"
+        )
+    first.stderr.wait_for(
+        r"warning: refused, loop: route main was given a request whose Via names this"
+        r' gateway \(via = on\), for "GET /round\?x HTTP/1\.1"$'
+    )
+    assert "refused" not in second.stderr.text
+    # One connection of the client's, one back from the other gateway, each time.
+    assert first.workers()[0]["accepted"] == 4
+    assert second.workers()[0]["accepted"] == 2
+
+
+def test_a_loop_cannot_be_hidden_by_what_the_client_sends(rig: Rig) -> None:
+    first, _ = ring(rig)
+    for sent in ("1.1 x (", '1.1 x (\\, "', ",", "1.1 fastgate"):
+        told = [("Connection", "Via"), ("Via", sent)]
+
+        assert first.fetch("GET", "/round", told).status == 508
+
+
+def test_gateways_in_a_chain_are_not_a_loop(rig: Rig) -> None:
+    origin = rig.origin()
+    settings = {"via": True, "upstream_pool": 0}
+    inner = rig.gateway(origin, **settings)
+    outer = rig.gateway(rig.gateway(inner, **settings), **settings)
+
+    assert outer.fetch("GET", "/size/3").status == 200
+    hops = (origin.requests[0].value("via") or b"").split(b", ")
+    assert len(set(hops)) == 3
+
+
+def test_gateways_that_are_given_one_name_are_one(rig: Rig) -> None:
+    settings = {"via": True, "via_name": "edge:80", "upstream_pool": 0}
+    origin = rig.origin()
+    inner = rig.gateway(origin, **settings)
+
+    assert inner.fetch("GET", "/any", {"Via": "1.1 edge"}).status == 200
+    assert origin.requests[0].value("via") == b"1.1 edge, 1.1 edge:80"
+    assert rig.gateway(inner, **settings).fetch("GET", "/any").status == 508
+
+
+def test_a_request_with_our_name_passes_where_via_is_off(rig: Rig) -> None:
+    origin = rig.origin()
+    gateway = rig.gateway(origin, via_name="edge")
+
+    assert gateway.fetch("GET", "/any", {"Via": "1.1 edge"}).status == 200
+    assert origin.requests[0].value("via") == b"1.1 edge"
 
 
 # Rules of a route.

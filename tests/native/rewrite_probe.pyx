@@ -142,7 +142,7 @@ cdef class RequestProbe(Message):
 
     def __init__(
         self, fields=(), *, rules=(), host=None, x_forwarded=False, forwarded=False,
-        request_id=False, via=False, peer=b"192.0.2.7", v6=False, trusted=False,
+        request_id=False, via=None, peer=b"192.0.2.7", v6=False, trusted=False,
         port=8080, scheme=b"http", own_id=b"0" * 32, tunnel=False,
         dashes=False, **start,
     ):
@@ -155,7 +155,8 @@ cdef class RequestProbe(Message):
         self.policy.x_forwarded = x_forwarded
         self.policy.forwarded = forwarded
         self.policy.request_id = request_id
-        self.policy.via = via
+        if via is not None:
+            self.policy.via = self.keep(via, &self.policy.via_len)
         self.fill_rules(&self.policy.rules, list(rules))
         self.policy.rules.dashes = dashes
         self.facts.peer = self.keep(peer, &self.facts.peer_len)
@@ -215,7 +216,7 @@ cdef class ResponseProbe(Message):
     """A response and all that decides how it is written to the client."""
 
     def __init__(
-        self, fields=(), *, rules=(), server=None, via=False, length=-1,
+        self, fields=(), *, rules=(), server=None, via=None, length=-1,
         send_chunked=False, bodiless=False, close=False, client_minor=1,
         tunnel=False, date=None, **start,
     ):
@@ -227,7 +228,8 @@ cdef class ResponseProbe(Message):
             raise TypeError(f"unknown: {sorted(start)}")
         if server is not None:
             self.policy.server = self.keep(server, &self.policy.server_len)
-        self.policy.via = via
+        if via is not None:
+            self.policy.via = self.keep(via, &self.policy.via_len)
         self.fill_rules(&self.policy.rules, list(rules))
         self.framing.content_length = length
         self.framing.chunked = send_chunked

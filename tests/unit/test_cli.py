@@ -128,7 +128,7 @@ def test_the_knobs_of_help_are_the_known_ones() -> None:
         *("--upstream-idle", "--upstream-max", "--queue", "--queue-timeout", "--eject"),
         *("--access-log", "--access-log-format", "--access-log-buffer"),
         *("--access-log-flush", "--error-log", "--log-level", "--server-header"),
-        *("--via", "--forwarded", "--x-forwarded", "--request-id"),
+        *("--via", "--via-name", "--forwarded", "--x-forwarded", "--request-id"),
         *("--trusted-proxies", "--forwarded-allow-ips", "--ambiguous-paths"),
     }
 

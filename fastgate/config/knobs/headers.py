@@ -20,7 +20,17 @@ ROWS = (
         key="via",
         kind=Kind.SWITCH,
         default=False,
-        help="add Via to requests and responses",
+        help="add Via to requests and responses, and refuse requests whose Via"
+        " shows that they were here before",
+    ),
+    Knob(
+        key="via_name",
+        kind=Kind.TEXT,
+        default="auto",
+        help="what Via calls this gateway, as NAME or NAME:PORT; auto: a name of"
+        " its own, made of the machine's and of the listeners",
+        placeholder="NAME",
+        words=("auto",),
     ),
     Knob(
         key="forwarded",

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from fastgate.config.checks import check_header_value
+from fastgate.config.checks import check_header_value, check_hop_name
 from fastgate.config.model.settings import Settings, knob
 
 
@@ -16,12 +16,19 @@ class Headers(Settings):
 
     server_header: str = knob("server_header")
     via: bool = knob("via")
+    via_name: str = knob("via_name")
     forwarded: bool = knob("forwarded")
     x_forwarded: bool = knob("x_forwarded")
     request_id: bool = knob("request_id")
     trusted_proxies: tuple[str, ...] = knob("trusted_proxies")
     underscores: Literal["safe", "drop", "pass"] = knob("underscores")
     ambiguous_paths: Literal["routes", "reject", "keep"] = knob("ambiguous_paths")
+
+    @field_validator("via_name")
+    @classmethod
+    def _is_received_by(cls, text: str) -> str:
+        check_hop_name(text)
+        return text
 
     @field_validator("server_header")
     @classmethod

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from pydantic import ValidationError
 
@@ -149,6 +151,30 @@ def test_the_quota_of_the_cgroup_is_rounded_up_to_cpus(tmp_path, files, cpus) ->
 )
 def test_an_empty_server_header_passes_the_upstreams_own(given: str, held: str) -> None:
     assert Gateway(server_header=given).server_header == held
+
+
+@pytest.mark.parametrize("name", ["edge", "edge-1.example:8080", "a" * 64])
+def test_via_may_call_the_gateway_a_name_with_a_port(name: str) -> None:
+    assert Gateway(via_name=name).via_name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a,b", "a(b)", "a:", "a:b", "a:123456", "[::1]:80", "a" * 65, "é"]
+)
+def test_a_name_that_via_cannot_hold_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="NAME or NAME:PORT"):
+        Gateway(via_name=name)
+
+
+def test_the_machine_is_told_by_its_name_its_id_and_its_network(tmp_path) -> None:
+    (tmp_path / "self/ns").mkdir(parents=True)
+    (tmp_path / "self/ns/net").symlink_to("net:[7]")
+    (tmp_path / "machine-id").write_text("abc\n")
+
+    name = os.uname().nodename
+    assert machine.identity(tmp_path, tmp_path) == f"{name}\nabc\nnet:[7]"
+    assert machine.identity(tmp_path / "none", tmp_path / "none") == f"{name}\n\n"
+    assert machine.identity() == machine.identity()
 
 
 @pytest.mark.parametrize("text", ["a\r\nX: y", "a\nb", "a\x00"])

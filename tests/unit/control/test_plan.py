@@ -1,7 +1,9 @@
+import re
 import socket
 
 import pytest
 
+from fastgate.config import machine
 from fastgate.config.knobs import KNOBS
 from fastgate.config.model import Config, Gateway, Route, Upstream
 from fastgate.control.plan import inherited, make_plan
@@ -222,6 +224,36 @@ def test_the_gateway_has_every_scalar_setting(log):
     assert plan.gateway["trusted_proxies"] == ["10.0.0.0/8"]
     (upstream,) = plan.upstreams
     assert (upstream["eject_failures"], upstream["eject_for"]) == (3, 2000)
+
+
+def hop_name(log, *addresses, **gateway):
+    bound = [
+        BoundListener(f"at{n}", address, 0, "http", [], False)
+        for n, address in enumerate(addresses)
+    ]
+    return make_plan(config(gateway=gateway), bound, log).gateway["via_name"]
+
+
+def test_via_calls_a_gateway_by_where_it_listens(log):
+    name = hop_name(log, "127.0.0.1:81", "[::1]:81")
+
+    assert re.fullmatch("fastgate-[0-9a-f]{12}", name)
+    assert hop_name(log, "[::1]:81", "127.0.0.1:81") == name
+    others = [["127.0.0.1:82", "[::1]:81"], ["127.0.0.1:81"], ["unix:/run/a"]]
+    assert len({name, *(hop_name(log, *other) for other in others)}) == 4
+
+
+def test_via_calls_gateways_of_other_machines_otherwise(log, monkeypatch):
+    names = set()
+    for identity in ("one", "two"):
+        monkeypatch.setattr(machine, "identity", lambda found=identity: found)
+        names.add(hop_name(log, "0.0.0.0:80"))
+
+    assert len(names) == 2
+
+
+def test_via_calls_the_gateway_as_it_is_told(log):
+    assert hop_name(log, "127.0.0.1:81", via_name="edge-1") == "edge-1"
 
 
 def test_listeners_are_those_that_were_bound(log):

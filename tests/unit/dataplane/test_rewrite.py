@@ -1,5 +1,7 @@
 """What goes upstream, what goes back, and our own replies."""
 
+import re
+
 import h11
 import pytest
 import rewrite_probe as probe
@@ -183,14 +185,14 @@ def test_too_little_room_is_a_fault_and_never_an_overrun(room):
             x_forwarded=True,
             forwarded=True,
             request_id=True,
-            via=True,
+            via=b"fastgate",
             rules=[("set", b"X-A", b"1"), ("add", b"X-B", b"2")],
         ),
         ResponseProbe(
             [(b"Content-Type", b"text/html")] * 3,
             length=10,
             server=b"fastgate",
-            via=True,
+            via=b"fastgate",
             close=True,
         ),
     ]
@@ -385,10 +387,80 @@ def test_a_request_id_is_any_other_field_where_none_is_asked_for():
 
 
 def test_via_continues_the_clients_list_with_the_version_received():
-    passed = fields_of((b"Via", b"1.0 a"), (b"X", b"1"), (b"via", b"1.1 b"), via=True)
+    passed = fields_of(
+        (b"Via", b"1.0 a"), (b"X", b"1"), (b"via", b"1.1 b"), via=b"fastgate"
+    )
 
     assert passed == [(b"X", b"1"), (b"Via", b"1.0 a, 1.1 b, 1.1 fastgate")]
-    assert fields_of(via=True, minor=0) == [(b"Via", b"1.0 fastgate")]
+    assert fields_of(via=b"fastgate", minor=0) == [(b"Via", b"1.0 fastgate")]
+
+
+NAME = b"edge-1:8080"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"1.1 edge-1:8080"],
+        [b"1.0 outer, 1.1 edge-1:8080 , 1.1 inner"],
+        [b"1.0 outer", b"1.1\t EDGE-1:8080"],
+        [b"1.0 outer (a, b), HTTP/1.1 edge-1:8080 (fastgate)"],
+        [b", ,1.1 edge-1:8080(fastgate)"],
+        # Whoever opens a comment hides nothing that stands behind it.
+        [b"1.0 x (", b"1.1 edge-1:8080"],
+        [b"1.0 x (\\, 1.1 edge-1:8080, 1.1 y (z)"],
+    ],
+)
+def test_a_request_that_was_here_before_is_a_loop(lines):
+    fields = [(b"Via", line) for line in lines]
+
+    assert RequestProbe(fields, via=NAME).write() == "loop"
+    assert RequestProbe([(b"X", b"1"), *fields], via=NAME).write() == "loop"
+    assert RequestProbe([(*f, True) for f in fields], via=NAME).write() == "loop"
+    assert RequestProbe(fields).write() != "loop"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b",",
+        b"1.1",
+        b"1.1,",
+        b"edge-1:8080",
+        b"edge-1:8080, 1.1 edge-2:8080",
+        b"1.1 edge-1",
+        b"1.1 edge-1:80801",
+        b"1.1 my-edge-1:8080",
+        b"1.1 other edge-1:8080",
+        b"1.1 other (edge-1:8080)",
+        b"1.1edge-1:8080",
+    ],
+)
+def test_only_a_hop_of_exactly_our_name_is_a_loop(line):
+    passed = fields_of((b"Via", line), via=NAME)
+
+    members = line + b", " if line else b""
+    assert passed == [(b"Via", members + b"1.1 " + NAME)]
+
+
+@given(st.lists(st.text("1. ,()me\\\t", max_size=9), max_size=6))
+def test_whatever_stood_before_our_hop_is_seen_when_it_comes_back(lines):
+    fields = [(b"Via", line.strip().encode()) for line in lines]
+    sent = RequestProbe(fields, via=b"me").write()
+    if sent == "loop":
+        return
+    again = re.findall(rb"\r\nVia: ([^\r]*)\r\n", sent)
+
+    assert len(again) == 1
+    assert RequestProbe([(b"Via", again[0])], via=b"me").write() == "loop"
+
+
+def test_a_response_may_have_passed_here_twice():
+    seen = (b"Via", b"1.1 " + NAME)
+    _, written = head_of(response(seen, via=NAME))
+
+    assert written == [(b"Via", b"1.1 " + NAME + b", 1.1 " + NAME)]
 
 
 # --- from the wire ------------------------------------------------------------
@@ -486,7 +558,12 @@ def test_rules_of_one_name_work_in_their_order():
 
 
 def test_rules_reach_what_the_gateway_makes():
-    how = {"x_forwarded": True, "forwarded": True, "request_id": True, "via": True}
+    how = {
+        "x_forwarded": True,
+        "forwarded": True,
+        "request_id": True,
+        "via": b"fastgate",
+    }
     names = [
         b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host",
         b"X-Forwarded-Port", b"Forwarded", b"X-Request-ID", b"Via",
@@ -653,7 +730,7 @@ def test_server_is_kept_replaced_or_left_out():
 
 def test_rules_of_a_response_reach_server_and_via():
     rules = [("remove", b"Server", b""), ("set", b"Via", b"x")]
-    _, written = head_of(response(server=b"fastgate", via=True, rules=rules))
+    _, written = head_of(response(server=b"fastgate", via=b"fastgate", rules=rules))
 
     assert written == [(b"Via", b"x")]
 
