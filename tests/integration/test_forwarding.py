@@ -12,6 +12,7 @@ from support.gateway import Gateway, resident_bytes
 from support.origin import (
     OriginConnection,
     PeerGoneError,
+    always,
     chunked,
     digest,
     pattern,
@@ -487,3 +488,37 @@ def test_an_answer_cut_short_is_never_a_whole_one(client: Client, quiet: Rig) ->
     # Broken off, or refused where the cut was seen before the head was sent.
     with contextlib.suppress(TruncatedError):
         assert client.read_response().status == 502
+
+
+def test_a_lenient_upstream_is_read_and_what_it_says_is_written_anew(rig: Rig) -> None:
+    answer = (
+        b"HTTP/1.1 200 OK\nX-Folded: a\n b\nTransfer-Encoding: chunked\n\n"
+        b"5\r\nhello\r\n0\r\n\r\n"
+    )
+    gateway = rig.gateway(rig.origin(always(answer)), upstream={"lenient": True})
+    client = rig.client(gateway)
+    client.send(request("GET", "/"))
+    came = client.read_exactly(len("HTTP/1.1 200 OK\r\nX-Folded: a  b\r\n"))
+    assert came == b"HTTP/1.1 200 OK\r\nX-Folded: a  b\r\n"
+
+    assert gateway.fetch().body == b"hello"
+
+
+def test_nothing_of_a_lenient_upstream_holds_for_its_clients(rig: Rig) -> None:
+    gateway = rig.gateway(rig.origin(), upstream={"lenient": True})
+    for sent in (
+        b"GET / HTTP/1.1\nHost: a\n\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"3\nabc\r\n0\r\n\r\n",
+    ):
+        client = rig.client(gateway)
+        client.send(sent)
+        assert client.read_response().status == 400
+
+
+def test_a_strict_upstream_may_not_answer_so(rig: Rig) -> None:
+    answer = b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"
+    gateway = rig.gateway(rig.origin(always(answer)), eject="off")
+
+    assert gateway.fetch().status == 502

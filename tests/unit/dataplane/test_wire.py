@@ -602,7 +602,7 @@ def test_connection_may_not_list_names_without_end(data: bytes) -> None:
     "name",
     b"Host Content-Length AUTHORIZATION Cookie X-Forwarded-For X-Forwarded-Proto"
     b" X-Forwarded-Host X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-Anything"
-    b" Forwarded X-Real-IP X-Request-ID Via".split(),
+    b" Forwarded X-Real-IP X-Request-ID Via CF-Connecting-IP True-Client-IP".split(),
 )
 def test_a_field_whose_loss_would_be_dangerous_stays_although_connection_lists_it(
     name: bytes,
@@ -614,6 +614,20 @@ def test_a_field_whose_loss_would_be_dangerous_stays_although_connection_lists_i
 
     assert dropped(head) == {b"Connection"}
     assert not head["keep_alive"]
+
+
+@pytest.mark.parametrize(
+    "name", b"X-User User-Agent Accept Referer Date Server Set-Cookie".split()
+)
+@pytest.mark.parametrize("is_response", [False, True])
+def test_every_other_field_that_connection_lists_stays_at_this_hop(
+    name: bytes, is_response: bool
+) -> None:
+    write = response if is_response else request
+    lines = [b"Connection: " + name.lower(), name + b": 1", b"X-Kept: 1"]
+
+    head = head_of(write(*lines), response=is_response)
+    assert dropped(head) == {b"Connection", name}
 
 
 def test_framing_that_connection_lists_stays_in_force() -> None:
@@ -961,6 +975,7 @@ BAD_RESPONSES = [
     response(b"Transfer-Encoding: identity"),
     response(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
     response(b"Transfer-Encoding: chunked", start=b"HTTP/1.0 200 OK"),
+    response(b"Connection: " + b", ".join(b"x%d" % n for n in range(33))),
 ]
 LARGE_RESPONSES = [
     response(*[b"A: b"] * 200),
@@ -1062,6 +1077,20 @@ def test_a_lenient_response_may_fold_and_end_lines_in_lf(
         response(b"A: b\x00c"),
         response(b"A: b", b" \x01c"),
         b"\n" + response(),
+        response(b"Content-Length: 1", b"Content-Length: 2"),
+        response(b"Content-Length: 1, 1"),
+        response(b"Transfer-Encoding:", b" gzip, chunked"),
+        response(b"Transfer-Encoding: chunked", start=b"HTTP/1.0 200 OK"),
+        response(b"A: b", b"\x0bc"),
+        response(b"A: b\x7f"),
+        response(b"A"),
+        response(b": b"),
+        b"HTTP/1.1 200 OK\r\nA\n: b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\r\r\n\r\n",
+        b"HTTP/1.1 200 OK\rA: b\r\n\r\n",
+        b"HTTP/1.1 200 O\x01K\n\n",
+        b"HTTP/2.0 200 OK\n\n",
+        b"HTTP/1.1 20 OK\n\n",
     ],
 )
 def test_a_lenient_response_may_not_be_ambiguous(data: bytes) -> None:
@@ -1091,6 +1120,24 @@ def test_the_chunks_of_a_lenient_response_are_read_strictly(body: bytes) -> None
     assert strict[0] in ("bad-chunk", "bad-trailer")
     assert read_body(body, head=head, lenient=True) == strict
     assert read_body(body, list(range(len(body))), head, lenient=True) == strict
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"3\nabc\r\n0\r\n\r\n",
+        b" 3\r\nabc\r\n0\r\n\r\n",
+        b"0x3\r\nabc\r\n0\r\n\r\n",
+        b"3 4\r\nabc\r\n0\r\n\r\n",
+        b"3\rabc\r\n0\r\n\r\n",
+        b"3\r\nabc0\r\n\r\n",
+        b"3;a=\x01\r\nabc\r\n0\r\n\r\n",
+    ],
+)
+def test_a_lenient_response_may_not_leave_open_where_a_chunk_ends(body: bytes) -> None:
+    head = response(b"Transfer-Encoding: chunked")
+
+    assert read_body(body, head=head, lenient=True)[0] == "bad-chunk"
 
 
 @pytest.mark.parametrize("data", BAD_RESPONSES)
