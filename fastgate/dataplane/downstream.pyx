@@ -66,7 +66,7 @@ from fastgate.dataplane.faults cimport (
     FAULT_NONE,
     FAULT_PARTIAL,
 )
-from fastgate.dataplane.idle cimport idle_add, idle_longest, idle_remove
+from fastgate.dataplane.idle cimport has_news, idle_add, idle_longest, idle_remove
 from fastgate.dataplane.memory cimport (
     GENERATION_MASK,
     Bytes,
@@ -84,13 +84,7 @@ from fastgate.dataplane.memory cimport (
 from fastgate.dataplane.peer cimport peer_name
 from fastgate.dataplane.rewrite cimport Framing, write_response
 from fastgate.dataplane.system cimport (
-    EPOLLERR,
-    EPOLLHUP,
-    EPOLLIN,
-    EPOLLOUT,
-    EPOLLPRI,
-    EPOLLRDHUP,
-    close,
+    EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, close,
     sockaddr_storage,
 )
 from fastgate.dataplane.wire cimport (
@@ -338,7 +332,21 @@ cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
         else:
             d.read_deadline_ms = conn_pace_at(w, &d.conn)
             downstream_rearm(w, d)
+    elif d.phase == PHASE_IDLE and has_news(&d.conn):
+        last_read(w, d)
     else:
+        downstream_close(w, d, False)
+
+
+cdef void last_read(Worker *w, Downstream *d) noexcept nogil:
+    """Its idle time is over, but what it sent came in time: a request, or nothing."""
+    cdef uint32_t generation = d.conn.item.generation
+    d.conn.readable = 1
+    downstream_run(w, d)
+    if (
+        d.conn.item.generation == generation and d.phase == PHASE_IDLE
+        and d.read_deadline_ms <= w.now_ms
+    ):
         downstream_close(w, d, False)
 
 
@@ -477,6 +485,9 @@ cdef void downstream_run(Worker *w, Downstream *d) noexcept nogil:
 cdef void lost(Worker *w, Downstream *d) noexcept nogil:
     if d.exchange is not NULL:
         w.events.client_fault(w, d.exchange, FAULT_CLIENT_ABORT)
+    elif d.phase == PHASE_HEAD:
+        # What it had begun to ask for has a line in the log, as with nginx.
+        refuse(w, d, FAULT_CLIENT_ABORT)
     else:
         downstream_close(w, d, False)
 
@@ -484,7 +495,7 @@ cdef void lost(Worker *w, Downstream *d) noexcept nogil:
 cdef void ended(Worker *w, Downstream *d) noexcept nogil:
     """The client's FIN, with everything before it read."""
     if d.exchange is NULL:
-        downstream_close(w, d, False)
+        lost(w, d)
     elif d.conn.body_kind == BODY_RAW:
         d.conn.body_kind = BODY_NONE
         w.events.request_end(w, d.exchange)
@@ -514,7 +525,10 @@ cdef bint linger(Worker *w, Downstream *d) noexcept nogil:
 
 cdef void refuse(Worker *w, Downstream *d, int fault) noexcept nogil:
     """What came is no request: busy with saying so until the client has taken it."""
-    if fault == FAULT_HEADER_TIMEOUT or fault == FAULT_INTERNAL:
+    if (
+        fault == FAULT_HEADER_TIMEOUT or fault == FAULT_CLIENT_ABORT
+        or fault == FAULT_INTERNAL
+    ):
         w.request.rule = NULL
         w.request.start = d.conn.input.data + d.conn.input.at
         w.request.sent_len = bytes_len(&d.conn.input)

@@ -7,23 +7,31 @@ cdef enum:
     LOOKS = 64                  # clients looked at to find one
 
 
+cdef bint has_news(const Conn *c) noexcept nogil:
+    """Has an idle client sent something, though perhaps only as far as the kernel?
+
+    A close would lose it, and reset the connection (RFC 9112 section 9.6).
+    """
+    cdef char peeked
+    return (
+        c.readable
+        or c.queued
+        or bytes_len(&c.input) != 0
+        or recv(c.fd, &peeked, 1, MSG_PEEK | MSG_DONTWAIT) > 0
+    )
+
+
 cdef Downstream *idle_longest(Worker *w) noexcept nogil:
     """The client that has been idle longest, or NULL if none may be closed.
 
-    One whose next request is here already, though perhaps only in the kernel, is
-    passed over: it would lose it. After LOOKS of those the search is given up.
+    One whose next request is here already is passed over. After LOOKS of those the
+    search is given up.
     """
     cdef Downstream *d = w.idle_first
-    cdef char peeked
     cdef int looks = LOOKS
     while d is not NULL and looks:
         looks -= 1
-        if (
-            not d.conn.readable
-            and not d.conn.queued
-            and bytes_len(&d.conn.input) == 0
-            and recv(d.conn.fd, &peeked, 1, MSG_PEEK | MSG_DONTWAIT) <= 0
-        ):
+        if not has_news(&d.conn):
             return d
         d = d.idle_next
     return NULL
