@@ -112,6 +112,10 @@ cdef inline void settle(
     if failed:
         fg_bump(&s.counts[worker * s.n_endpoints + endpoint].failures, 1)
 
+cdef inline void count_connection(Shared *s, int worker, int endpoint) noexcept nogil:
+    """A connection to `endpoint` was opened."""
+    fg_bump(&s.counts[worker * s.n_endpoints + endpoint].connects, 1)
+
 cdef inline int64_t in_flight(Shared *s, int endpoint) noexcept nogil:
     """Requests that all workers have in flight on `endpoint` now."""
     cdef const int32_t *cell = s.cells + endpoint * s.columns

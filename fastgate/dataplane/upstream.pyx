@@ -10,7 +10,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
-from fastgate.dataplane.atomics cimport fg_bump, fg_bump32
+from fastgate.dataplane.atomics cimport fg_bump32
 from fastgate.dataplane.conn cimport (
     BODY_CHUNKED,
     BODY_COUNTED,
@@ -73,6 +73,7 @@ from fastgate.dataplane.pool cimport (
     pool_count, pool_oldest, pool_put, pool_remove, pool_take,
 )
 from fastgate.dataplane.rewrite cimport Framing
+from fastgate.dataplane.slots cimport count_connection
 from fastgate.dataplane.system cimport (
     AF_UNIX,
     EACCES,
@@ -211,7 +212,7 @@ cdef int dial(
     parser_init(&u.conn.parser, True, plan_of(w, u).lenient)
     pool_count(w, endpoint, 1)
     fg_bump32(&w.row.upstream_connections, 1)
-    fg_bump(&w.shared.counts[w.slot * w.n_endpoints + endpoint].connects, 1)
+    count_connection(w.shared, w.slot, endpoint)
     opened[0] = u
     return FAULT_NONE
 

@@ -42,6 +42,8 @@ class Lab:
     upstream   further keys of the upstream
     send_bytes  SO_SNDBUF of clients' connections at the engine's end
     log_fd     where lines go, or -1
+    slot       the worker's, in a region of slot + 1 rows
+    spare      endpoints that the region has room for beyond those
     settings   keys of [gateway]
     """
 
@@ -52,6 +54,9 @@ class Lab:
         send_bytes: int = 0,
         log_fd: int = -1,
         path: str = "/",
+        *,
+        slot: int = 0,
+        spare: int = 0,
         **settings: Any,
     ) -> None:
         self.open: list[socket.socket] = []
@@ -79,8 +84,9 @@ class Lab:
             }
         )
         values = make_plan(config, [], _Silent())
-        self.region = Region.create(1, max(endpoints, 1))
-        self.region.begin_worker(0, os.getpid(), 1)
+        self.slot = slot
+        self.region = Region.create(slot + 1, max(endpoints, 1) + spare)
+        self.region.begin_worker(slot, os.getpid(), 1)
         plan = Plan(
             gateway=values.gateway,
             listeners=[{"name": "main", "port": 80, "scheme": "http"}],
@@ -88,7 +94,7 @@ class Lab:
             routes=values.routes,
         )
         self.engine = Engine(
-            self.region, 0, plan, [(self.listener.fileno(), 0)], log_fd
+            self.region, slot, plan, [(self.listener.fileno(), 0)], log_fd
         )
 
     def _listen(self) -> socket.socket:
@@ -223,7 +229,7 @@ class Lab:
 
     @property
     def row(self) -> dict[str, Any]:
-        return self.region.worker(0)
+        return self.region.worker(self.slot)
 
     def endpoint(self, index: int = 0) -> dict[str, Any]:
         return self.region.endpoint(index)

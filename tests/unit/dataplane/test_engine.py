@@ -87,6 +87,19 @@ def test_silent_tunnels_do_not_eject_their_endpoint(make_lab: MakeLab) -> None:
     assert lab.endpoint()["skipped_ms"] == 0
 
 
+# Shared memory.
+
+
+def test_a_worker_counts_in_its_own_row_of_a_region_with_room(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(slot=2, spare=3)
+    lab.serve(lab.client())
+
+    assert [lab.endpoint(n)["connects"] for n in range(4)] == [1, 0, 0, 0]
+    assert [lab.endpoint(n)["total"] for n in range(4)] == [1, 0, 0, 0]
+
+
 # The queue.
 
 
