@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 from collections.abc import Callable
 
+import pytest
 from support.lab import OK, Lab, is_readable, request
 
 MakeLab = Callable[..., Lab]
@@ -25,6 +27,142 @@ def begun(lab: Lab) -> int:
     """Which endpoint the engine has just connected to."""
     lab.until(lambda: any(map(is_readable, lab.services)), "a connection")
     return next(n for n, one in enumerate(lab.services) if is_readable(one))
+
+
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+# Every way out gives the place back.
+
+
+def during_the_upload(lab: Lab) -> socket.socket:
+    client = lab.client()
+    client.sendall(request("/", "POST", b"half")[:-2])
+    lab.read(lab.accept(), b"ha")
+    return client
+
+
+def before_the_answer(lab: Lab) -> socket.socket:
+    return lab.ask()[0]
+
+
+def during_the_answer(lab: Lab) -> socket.socket:
+    client, service = lab.ask()
+    service.sendall(OK[:-1])
+    lab.read(client, b"o")
+    return client
+
+
+def in_a_tunnel(lab: Lab) -> socket.socket:
+    return lab.tunnel()[0]
+
+
+def behind_an_interim_answer(lab: Lab) -> socket.socket:
+    client, service = lab.ask()
+    service.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+    lab.read(client, b"\r\n\r\n")
+    return client
+
+
+HOLDERS = [
+    during_the_upload,
+    before_the_answer,
+    during_the_answer,
+    behind_an_interim_answer,
+]
+
+
+@pytest.mark.parametrize(
+    ("holder", "leave"),
+    [
+        (in_a_tunnel, reset),
+        *((holder, reset) for holder in HOLDERS),
+        *((holder, socket.socket.close) for holder in HOLDERS),
+    ],
+)
+def test_a_client_that_leaves_gives_its_place_to_who_waits(
+    make_lab: MakeLab,
+    holder: Callable[[Lab], socket.socket],
+    leave: Callable[[socket.socket], None],
+) -> None:
+    lab = make_lab(upstream=ONE_EACH, half_close=False)
+    client = holder(lab)
+    waiting = asking(lab, "/waits")
+    assert lab.endpoint()["in_flight"] == 1
+    leave(client)
+    service = lab.accept()
+    assert lab.read(service, b"\r\n\r\n").startswith(b"GET /waits ")
+    assert lab.endpoint()["in_flight"] == 1
+    service.sendall(OK)
+
+    assert lab.read(waiting, b"ok").startswith(b"HTTP/1.1 200")
+    assert lab.endpoint()["in_flight"] == 0
+
+
+@pytest.mark.parametrize("holder", [before_the_answer, during_the_answer])
+def test_an_endpoint_that_takes_too_long_gives_its_place_to_who_waits(
+    make_lab: MakeLab, holder: Callable[[Lab], socket.socket]
+) -> None:
+    times = {"upstream_timeout": "100ms", "between_timeout": "100ms"}
+    lab = make_lab(upstream=ONE_EACH | times)
+    holder(lab)
+    asking(lab, "/waits")
+
+    assert lab.read(lab.accept(), b"\r\n\r\n").startswith(b"GET /waits ")
+    assert lab.endpoint()["in_flight"] == 1
+
+
+def test_a_client_that_leaves_while_its_connection_opens_holds_nothing(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(upstream=ONE_EACH)
+    lab.services[0].listen(0)
+    # As many as the backlog takes: the next one hears nothing.
+    fillers = [socket.socket() for _ in range(2)]
+    lab.open += fillers
+    for one in fillers:
+        one.setblocking(False)
+        one.connect_ex(lab.services[0].getsockname())
+    client = asking(lab)
+    assert lab.endpoint()["in_flight"] == 1
+    reset(client)
+    lab.settle()
+
+    assert lab.row["upstream_connections"] == 0
+    assert lab.endpoint()["in_flight"] == 0
+    assert lab.endpoint()["failures"] == 0
+
+
+def test_who_leaves_the_queue_is_passed_over(make_lab: MakeLab) -> None:
+    lab = make_lab(upstream=ONE_EACH)
+    client, service = lab.ask()
+    reset(asking(lab, "/gone"))
+    asking(lab, "/waits")
+    service.sendall(OK)
+    lab.read(client, b"ok")
+
+    assert lab.read(service, b"\r\n\r\n").startswith(b"GET /waits ")
+
+
+def test_who_waited_longest_is_served_first_and_a_newcomer_last(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(upstream=ONE_EACH)
+    _, service = lab.ask()
+    for n in range(3):
+        asking(lab, f"/{n}")
+    # One event frees the place and brings a newcomer.
+    newcomer = lab.client()
+    service.sendall(OK)
+    newcomer.sendall(request("/new"))
+    order = []
+    for _ in range(4):
+        order.append(lab.read(service, b"\r\n\r\n").split()[1])
+        service.sendall(OK)
+
+    assert order == [b"/0", b"/1", b"/2", b"/new"]
 
 
 # What no event tells of: other processes write it into shared memory.
