@@ -1,0 +1,118 @@
+"""A worker's pools, without the sockets of their connections.
+
+Runs in: tests only. Arguments are checked here, for the rooms themselves trust
+their callers.
+"""
+
+from libc.stdlib cimport calloc, free
+
+from fastgate.dataplane cimport balance, conn, memory, plan, pool
+
+
+cdef class Pools:
+    """Endpoints in upstreams, and `count` connections that are closed at first.
+
+    sizes  endpoints of each upstream
+    most   connections that each upstream allows an endpoint; 0: no limit
+    """
+
+    def __cinit__(self, sizes, most, int count):
+        cdef conn.Worker *w = <conn.Worker *>calloc(1, sizeof(conn.Worker))
+        cdef int i, k, first = 0
+        self.worker = w
+        w.n_upstreams = len(sizes)
+        w.n_endpoints = sum(sizes)
+        memory.wheel_init(&w.wheel, 0)
+        w.pools = <conn.Pool *>calloc(w.n_endpoints, sizeof(conn.Pool))
+        w.groups = <balance.Group *>calloc(w.n_upstreams, sizeof(balance.Group))
+        self.upstreams = <plan.UpstreamPlan *>calloc(
+            w.n_upstreams, sizeof(plan.UpstreamPlan)
+        )
+        self.endpoints = <plan.EndpointPlan *>calloc(
+            w.n_endpoints, sizeof(plan.EndpointPlan)
+        )
+        self.connections = <conn.Upstream *>calloc(count, sizeof(conn.Upstream))
+        self.count = count
+        w.upstream_plans = self.upstreams
+        w.endpoint_plans = self.endpoints
+        for i in range(w.n_upstreams):
+            balance.group_init(
+                &w.groups[i], balance.POLICY_ROUND_ROBIN, sizes[i], 0, 0
+            )
+            self.upstreams[i].pool_idle_ms = 1000
+            for k in range(<int>sizes[i]):
+                w.groups[i].members[k] = first + k
+                self.endpoints[first + k].upstream = i
+                w.pools[first + k].most_open = most[i]
+                w.pools[first + k].group = i
+                w.pools[first + k].member = k
+            first += sizes[i]
+        for i in range(count):
+            self.connections[i].endpoint = -1
+            self.connections[i].keep_ms = -1
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.worker.n_upstreams):
+            balance.group_free(&self.worker.groups[i])
+        memory.wheel_close(&self.worker.wheel)
+        free(self.worker.pools)
+        free(self.worker.groups)
+        free(self.upstreams)
+        free(self.endpoints)
+        free(self.connections)
+        free(self.worker)
+
+    cdef conn.Upstream *at(self, int number) except NULL:
+        if not 0 <= number < self.count:
+            raise IndexError(number)
+        return &self.connections[number]
+
+    def open(self, int number, int endpoint):
+        """A busy connection to `endpoint`."""
+        cdef conn.Upstream *u = self.at(number)
+        if not 0 <= endpoint < self.worker.n_endpoints or u.endpoint >= 0:
+            raise ValueError(endpoint)
+        u.endpoint = endpoint
+        u.life = conn.LIFE_BUSY
+        pool.pool_count(self.worker, endpoint, 1)
+
+    def put(self, int number):
+        """A busy connection becomes idle."""
+        pool.pool_put(self.worker, self.at(number))
+
+    def take(self, int endpoint):
+        """The number of the idle connection that is given out, or None."""
+        if not 0 <= endpoint < self.worker.n_endpoints:
+            raise IndexError(endpoint)
+        cdef conn.Upstream *u = pool.pool_take(self.worker, endpoint)
+        return None if u is NULL else u - self.connections
+
+    def oldest(self):
+        """The number of the idle connection that would go first, or None."""
+        cdef conn.Upstream *u = pool.pool_oldest(self.worker)
+        return None if u is NULL else u - self.connections
+
+    def close(self, int number):
+        """Of a connection in any life."""
+        cdef conn.Upstream *u = self.at(number)
+        if u.life == conn.LIFE_IDLE:
+            pool.pool_remove(self.worker, u)
+        u.life = conn.LIFE_BUSY
+        pool.pool_count(self.worker, u.endpoint, -1)
+        u.endpoint = -1
+
+    def turn_clock(self, int by_ms):
+        self.worker.now_ms += by_ms
+
+    def full(self):
+        """Of each endpoint: is it passed over for want of room?"""
+        cdef conn.Worker *w = self.worker
+        return [
+            bool(w.groups[w.pools[i].group].full[w.pools[i].member])
+            for i in range(w.n_endpoints)
+        ]
+
+    def n_full(self):
+        """Of each upstream: how many endpoints are."""
+        return [self.worker.groups[i].n_full for i in range(self.worker.n_upstreams)]
