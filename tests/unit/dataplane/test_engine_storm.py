@@ -2,7 +2,9 @@
 
 Each seed is one sequence of sends, ends, resets and turns of the engine. What is
 asked of the engine is little: that it stands (the more under sanitizers), that
-its connections end when everybody has gone, and that gauges and leases are zero.
+its connections end when everybody has gone, that gauges and leases are zero then,
+and at every moment before: no more leases than exchanges, no more connections than
+the limit.
 """
 
 from __future__ import annotations
@@ -81,15 +83,19 @@ UPSTREAMS: list[dict[str, Any]] = [
     {"upstream_pool": 1, "upstream_idle": "5ms", "eject": "off"},
     {"balance": "least-connections", "retries": 3, "eject": "1/5ms"},
     {"buffer_request": "2k", "upstream_max": 1, "retries": 2},
+    {"upstream_max": 2, "queue": 8, "retries": 3, "eject": "2/10ms"},
 ]
 
 
 class Storm:
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
+        self.endpoints = self.dice.randint(1, 3)
+        upstream = self.dice.choice(UPSTREAMS)
+        self.most_open = upstream.get("upstream_max", 1 << 20) * self.endpoints
         self.lab = Lab(
-            endpoints=self.dice.randint(1, 3),
-            upstream=self.dice.choice(UPSTREAMS),
+            endpoints=self.endpoints,
+            upstream=upstream,
             send_bytes=self.dice.choice([0, 4608]),
             **self.dice.choice(SETTINGS),
         )
@@ -102,6 +108,13 @@ class Storm:
         action = self.dice.choice([self.join, self.accept, self.leave, *often, *often])
         with contextlib.suppress(OSError):
             action()
+        self.recount()
+
+    def recount(self) -> None:
+        held = [self.lab.endpoint(n)["in_flight"] for n in range(self.endpoints)]
+        assert min(held) >= 0
+        assert sum(held) <= self.lab.row["exchanges"]
+        assert self.lab.row["upstream_connections"] <= self.most_open
 
     def join(self) -> None:
         if len(self.clients) < 8:

@@ -135,6 +135,38 @@ def test_a_client_that_leaves_while_its_connection_opens_holds_nothing(
     assert lab.endpoint()["failures"] == 0
 
 
+@pytest.mark.parametrize("holder", [*HOLDERS, in_a_tunnel])
+def test_a_stop_gives_every_place_back(
+    make_lab: MakeLab, holder: Callable[[Lab], socket.socket]
+) -> None:
+    lab = make_lab(upstream=ONE_EACH)
+    holder(lab)
+    asking(lab, "/waits")
+    lab.engine.close()
+
+    assert lab.endpoint()["in_flight"] == 0
+    assert lab.row["exchanges"] == lab.row["upstream_connections"] == 0
+    assert not is_readable(lab.services[0])
+
+
+def test_a_drain_serves_who_waits(make_lab: MakeLab) -> None:
+    lab = make_lab(upstream=ONE_EACH)
+    client, service = lab.ask()
+    waiting = asking(lab, "/waits")
+    lab.engine.drain()
+    service.sendall(OK)
+    # Nothing goes back to the pool any more: another connection takes the place.
+    other = lab.accept()
+    assert lab.read(other, b"\r\n\r\n").startswith(b"GET /waits ")
+    other.sendall(OK)
+
+    assert lab.read_end(client).startswith(b"HTTP/1.1 200")
+    assert lab.read_end(waiting).startswith(b"HTTP/1.1 200")
+    client.close()
+    waiting.close()
+    lab.until(lab.engine.is_drained, "the drain to end")
+
+
 def test_who_leaves_the_queue_is_passed_over(make_lab: MakeLab) -> None:
     lab = make_lab(upstream=ONE_EACH)
     client, service = lab.ask()
