@@ -83,7 +83,7 @@ from fastgate.dataplane.plan cimport Plan, UpstreamPlan
 from fastgate.dataplane.rewrite cimport write_reply
 from fastgate.dataplane.slots cimport Region
 from fastgate.dataplane.upstream cimport (
-    upstream_close, upstream_event, upstream_run, upstream_timer,
+    upstream_close, upstream_event, upstream_retire, upstream_run, upstream_timer,
 )
 from fastgate.dataplane.system cimport (
     CLOCK_REALTIME_COARSE,
@@ -548,7 +548,9 @@ cdef class Engine:
             if fd < 0:
                 if errno == EINTR or errno == ECONNABORTED:
                     continue
-                if errno == EMFILE and left > 0 and downstream_retire(w):
+                if errno == EMFILE and left > 0 and (
+                    downstream_retire(w) or upstream_retire(w)
+                ):
                     left -= 1
                     continue
                 if errno != EAGAIN:

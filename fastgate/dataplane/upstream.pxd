@@ -14,6 +14,7 @@ cdef int upstream_open(
 cdef int opening_fault(int error, bint is_unix) noexcept nogil
 cdef void upstream_bind(Worker *w, Upstream *u, Exchange *x) noexcept nogil
 cdef void upstream_release(Worker *w, Exchange *x) noexcept nogil
+cdef bint upstream_retire(Worker *w) noexcept nogil
 cdef void upstream_close(Worker *w, Upstream *u, bint reset) noexcept nogil
 cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil
 cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil

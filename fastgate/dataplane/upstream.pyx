@@ -220,13 +220,18 @@ cdef int dial(
 cdef int open_socket(Worker *w, int family) noexcept nogil:
     """A socket, for which an idle connection to anywhere gives its descriptor."""
     cdef int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    cdef Upstream *idle
-    if fd < 0 and (errno == EMFILE or errno == ENFILE):
-        idle = pool_oldest(w)
-        if idle is not NULL:
-            upstream_close(w, idle, False)
-            fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd < 0 and (errno == EMFILE or errno == ENFILE) and upstream_retire(w):
+        fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     return fd
+
+
+cdef bint upstream_retire(Worker *w) noexcept nogil:
+    """Close an idle connection, to anywhere, for its descriptor. False: none is."""
+    cdef Upstream *idle = pool_oldest(w)
+    if idle is NULL:
+        return False
+    upstream_close(w, idle, False)
+    return True
 
 
 cdef int refusal(Exchange *x, int error, int family) noexcept nogil:

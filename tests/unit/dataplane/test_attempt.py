@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,23 @@ def test_a_busy_endpoints_request_goes_to_another(
 # Descriptors.
 
 
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Only a number that is given up can be had again."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    fillers = [os.dup(0)]
+    while fillers[-1] <= highest:
+        fillers.append(os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 1, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in fillers:
+            os.close(fd)
+
+
 def test_an_idle_connection_gives_its_descriptor_to_another_endpoint(
     make_lab: MakeLab,
 ) -> None:
@@ -113,20 +131,35 @@ def test_an_idle_connection_gives_its_descriptor_to_another_endpoint(
     first = 0 if is_readable(lab.services[0]) else 1
     idle = lab.accept(first)
     lab.answer(client, idle)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
     client.sendall(request())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
-    try:
+    with no_descriptor_left():
         lab.settle()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     service = lab.accept(1 - first)
     lab.read(service, b"\r\n\r\n")
     service.sendall(OK)
 
     assert lab.read(client, b"ok").startswith(b"HTTP/1.1 200")
+    assert lab.read_end(idle) == b""
+
+
+def test_an_idle_connection_to_an_endpoint_gives_its_descriptor_to_a_client(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(path="/served")
+    client = lab.client()
+    client.sendall(request("/served"))
+    idle = lab.accept()
+    lab.read(idle, b"\r\n\r\n")
+    idle.sendall(OK)
+    lab.read(client, b"ok")
+    client.close()
+    lab.settle()
+    newcomer = lab.client()
+    newcomer.sendall(request("/elsewhere"))
+    with no_descriptor_left():
+        answer = lab.read(newcomer, b"\n")
+
+    assert answer.startswith(b"HTTP/1.1 404")
     assert lab.read_end(idle) == b""
 
 
