@@ -3,7 +3,7 @@
 Runs in: worker. Nothing here moves an exchange on; that is exchange.pyx.
 """
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memchr
 
 from fastgate.dataplane.atomics cimport (
@@ -36,6 +36,9 @@ from fastgate.dataplane.incidents cimport (
 from fastgate.dataplane.limits cimport budget_take, random_next
 from fastgate.dataplane.plan cimport UpstreamPlan
 from fastgate.dataplane.slots cimport EndpointSlot, settle
+
+cdef enum:
+    MAX_FAILURES = 1000000      # in a row: more than `eject` can ask for
 
 
 cdef int choose(Worker *w, Exchange *x) noexcept nogil:
@@ -132,7 +135,7 @@ cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
     cdef const UpstreamPlan *plan
     cdef int endpoint = x.endpoint
     cdef bint failed = False
-    cdef int failures
+    cdef int64_t failures
     if endpoint < 0:
         return
     x.endpoint = -1
@@ -144,12 +147,14 @@ cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
         return
     slot = &w.shared.endpoints[endpoint]
     plan = &w.upstream_plans[x.group]
-    failures = fg_load32(&slot.consecutive_failures) + 1
+    # Clamped as everything that others wrote, and too wide to overflow.
+    failures = max(<int64_t>0, <int64_t>fg_load32(&slot.consecutive_failures)) + 1
     if plan.eject_failures and failures >= plan.eject_failures:
         fg_store(&slot.skip_until_ms, w.now_ms + plan.eject_for_ms)
         failures = 0
         note_ejection(w, endpoint)
-    fg_store32(&slot.consecutive_failures, failures)
+    failures = min(failures, <int64_t>MAX_FAILURES)
+    fg_store32(&slot.consecutive_failures, <int32_t>failures)
 
 
 cdef bint may_retry(Worker *w, Exchange *x, int fault) noexcept nogil:

@@ -38,7 +38,8 @@ When a request may be sent again:
   - any other early end, of the head or of the body: the same condition, `retries`
     times, never to an endpoint that was tried, and within the retry budget.
 Never when a byte of the answer is out: a client is given one answer. One that began
-and ended in the same wake-up is still staged, and is taken back.
+and ended in the same wake-up is still staged, and is taken back. Interim responses
+are no part of it (RFC 9110 section 15.2): there may be any number.
 """
 
 from libc.stddef cimport size_t

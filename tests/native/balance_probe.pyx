@@ -93,6 +93,11 @@ def mark(slots.Region region, int endpoint, int64_t skip_until_ms):
     fg_store(&s.endpoints[endpoint].skip_until_ms, skip_until_ms)
 
 
+def set_failures(slots.Region region, int endpoint, int in_a_row):
+    cdef slots.Shared *s = shared_of(region, 0, endpoint)
+    fg_store32(&s.endpoints[endpoint].consecutive_failures, in_a_row)
+
+
 def set_latency(
     slots.Region region, int endpoint, int64_t latency_us, int64_t at_ms=0
 ):

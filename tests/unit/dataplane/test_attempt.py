@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import balance_probe
 import pytest
 import upstream_probe as probe
 from support.lab import OK, SWITCHED, UPGRADE, Lab, is_readable, request
@@ -182,6 +183,19 @@ def test_tunnels_that_end_in_a_reset_do_not_eject(make_lab: MakeLab) -> None:
     assert lab.endpoint()["skipped_ms"] == 0
 
 
+@pytest.mark.parametrize("in_a_row", [-(2**31), -1, 2**31 - 1])
+def test_a_failure_ejects_whatever_other_processes_wrote(
+    make_lab: MakeLab, in_a_row: int
+) -> None:
+    lab = make_lab(upstream={"eject": "1/10s"}, retries=0)
+    balance_probe.set_failures(lab.region, 0, in_a_row)
+    client, service = lab.ask()
+    service.close()
+
+    assert lab.read(client, b"\n").startswith(b"HTTP/1.1 502")
+    assert lab.endpoint()["skipped_ms"] > 0
+
+
 @pytest.mark.parametrize("fields", [1, 300])
 def test_a_head_past_our_limits_does_not_eject(make_lab: MakeLab, fields: int) -> None:
     lab = make_lab(upstream={"eject": "1/10s"}, retries=0)
@@ -293,6 +307,24 @@ def test_an_answer_that_is_cut_everywhere_is_502(make_lab: MakeLab) -> None:
 
     assert lab.read(client, b"\n").startswith(b"HTTP/1.1 502")
     assert [lab.endpoint(n)["failures"] for n in range(2)] == [1, 1]
+
+
+def test_an_interim_answer_is_no_part_of_the_answer(make_lab: MakeLab) -> None:
+    lab = make_lab(endpoints=2, retries=1)
+    client = lab.client()
+    client.sendall(request())
+    lab.until(lambda: any(map(is_readable, lab.services)), "a connection")
+    index = 0 if is_readable(lab.services[0]) else 1
+    service = lab.accept(index)
+    lab.read(service, b"\r\n\r\n")
+    service.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+    assert lab.read(client, b"\r\n\r\n").startswith(b"HTTP/1.1 103")
+    service.close()
+    other = lab.accept(1 - index)
+    lab.read(other, b"\r\n\r\n")
+    other.sendall(OK)
+
+    assert lab.read(client, b"ok").startswith(b"HTTP/1.1 200")
 
 
 def test_an_answer_of_which_a_byte_has_left_is_not_asked_for_again(
