@@ -13,7 +13,9 @@ from fastgate.dataplane.conn cimport (
 from fastgate.dataplane.plan cimport MAX_UNIX_PATH_BYTES
 from fastgate.dataplane.rewrite cimport MAX_RULES
 from fastgate.dataplane.slots cimport MAX_ENDPOINTS, MAX_WEIGHT, MAX_WORKERS
-from fastgate.dataplane.wire cimport MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES
+from fastgate.dataplane.wire cimport (
+    MAX_FIELDS, MAX_HEAD_BYTES, MAX_METHOD_BYTES, MAX_RESPONSE_HEAD_BYTES,
+)
 
 from fastgate.dataplane.engine import Engine
 from fastgate.dataplane.logwriter import LineWriter
@@ -34,6 +36,7 @@ LIMITS = {
     "HEADER_RULES": MAX_RULES,
     "REQUEST_HEAD_BYTES": REQUEST_HEAD_BYTES,
     "RESPONSE_HEAD_BYTES": RESPONSE_HEAD_BYTES,
+    "METHOD_BYTES": MAX_METHOD_BYTES,
     "LEAST_LOG_BUFFER_BYTES": MIN_LOG_BYTES,
     "UNIX_PATH_BYTES": MAX_UNIX_PATH_BYTES,
 }

@@ -30,5 +30,7 @@ OWN_REQUEST_BYTES = 4096
 OWN_RESPONSE_BYTES = 1024
 # Of an access log: the room for one line, and one more.
 LEAST_LOG_BUFFER_BYTES = 16384
+# Of a method that the parser does not know: a longer one is not told by its name.
+METHOD_BYTES = 32
 # sockaddr_un holds 108 bytes with its terminating zero.
 UNIX_PATH_BYTES = 107

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
+from fastgate.config.methods import read_methods
 from fastgate.config.units import (
     BadValueError,
     format_duration,
@@ -46,6 +47,7 @@ class Kind(Enum):
     CHOICE = "NAME"
     TEXT = "TEXT"
     NETWORKS = "CIDR,..."
+    METHODS = "METHOD,..."
     EJECT = "N/DURATION"
 
 
@@ -59,7 +61,8 @@ class Knob(NamedTuple):
     words        words accepted beside a value, such as "auto", or among those of a
                  list; the first one is what an empty TEXT means
     choices      every word a CHOICE may be
-    scopes       tables that may override it by the same key: "upstream", "route"
+    scopes       tables that may override it by the same key: "listener", "upstream",
+                 "route"
     aliases      other flags of the same meaning
     placeholder  the metavar, where the kind's own says too little
     """
@@ -274,6 +277,10 @@ def _read_networks(knob: Knob, raw: object) -> tuple[str, ...]:
     return tuple(networks)
 
 
+def _read_methods(_knob: Knob, raw: object) -> tuple[str, ...]:
+    return read_methods(raw)
+
+
 def parse_eject(raw: object) -> tuple[int, int]:
     """Read `5/10s`: after 5 failures in a row, for 10 s; `off` gives (0, 0).
 
@@ -312,5 +319,6 @@ _READERS: dict[Kind, Callable[[Knob, object], Value]] = {
     Kind.CHOICE: _read_choice,
     Kind.TEXT: _read_text,
     Kind.NETWORKS: _read_networks,
+    Kind.METHODS: _read_methods,
     Kind.EJECT: _read_eject,
 }

@@ -53,6 +53,7 @@ PEERS: dict[str, Peers] = {
         "on (no `option abortonclose`)",
     ),
     "trace": Peers("405", "passed"),
+    "refused_methods": Peers("none (`limit_except`)", "none (`http-request deny`)"),
     "header_timeout": Peers("60s", "none (`timeout http-request`)"),
     "body_timeout": Peers("60s", "`timeout client`: none"),
     "min_rate": Peers(_NOTHING_ALIKE, _NOTHING_ALIKE),

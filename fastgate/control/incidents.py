@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # In the order of IncidentKind.
 FAILED, EJECTED, BACK, CONNECTIONS_FULL, FILES_FULL, AMBIGUOUS_PATH, LOOP = range(7)
+METHOD_REFUSED = 7
 # In place of a second route (readings.pxd).
 TOO_MANY_READINGS = -2
 
@@ -54,6 +55,11 @@ class Teller:
             for upstream in values.upstreams
             for endpoint in upstream["endpoints"]
         ]
+        self._refusals = {
+            AMBIGUOUS_PATH: self._ambiguity,
+            LOOP: self._loop,
+            METHOD_REFUSED: self._refused_method,
+        }
 
     def tell(self, engine: "Engine", *, leaving: bool = False) -> None:
         """Write a line for each incident since the last time.
@@ -73,10 +79,8 @@ class Teller:
         kind = incident.kind
         if kind in (CONNECTIONS_FULL, FILES_FULL):
             return f"{self._listener(incident.listener)}: {self._limit(incident)}"
-        if kind == AMBIGUOUS_PATH:
-            return self._ambiguity(incident)
-        if kind == LOOP:
-            return self._loop(incident)
+        if kind in self._refusals:
+            return self._refusals[kind](incident)
         place = self._places[incident.endpoint]
         if kind == EJECTED:
             return f"{place} is ejected: it failed too often in a row"
@@ -113,6 +117,13 @@ class Teller:
             f"refused, {incident.reason}: {self._route(incident.route)} was given a"
             f' request whose Via names this gateway (via = on), for "{request}"'
         )
+
+    def _refused_method(self, incident: Incident) -> str:
+        """Say which setting refuses what the listener was asked."""
+        setting = "trace" if incident.reason == "method-trace" else "refused_methods"
+        request = incident.request.decode("latin-1")
+        place = self._listener(incident.listener)
+        return f'{place}: refused, {incident.reason} ({setting}), for "{request}"'
 
     def _route(self, index: int) -> str:
         if index < 0:

@@ -71,7 +71,7 @@ def make_plan(
         upstreams.append(values)
         first += len(upstream.endpoints)
     upstream_indexes = {name: index for index, name in enumerate(config.upstreams)}
-    listeners = [dict(listener.describe()) for listener in bound]
+    listeners = [_listener(listener, config) for listener in bound]
     return PlanValues(
         gateway=_gateway(config.gateway, listeners),
         listeners=listeners,
@@ -80,7 +80,7 @@ def make_plan(
     )
 
 
-def _gateway(gateway: "Gateway", listeners: list[dict[str, object]]) -> dict[str, Any]:
+def _gateway(gateway: "Gateway", listeners: list[dict[str, Any]]) -> dict[str, Any]:
     values = gateway.model_dump()
     if gateway.via_name == "auto":
         values["via_name"] = _hop_name([str(one["address"]) for one in listeners])
@@ -99,6 +99,12 @@ def _hop_name(addresses: list[str]) -> str:
     """
     text = "\n".join([machine.identity(), *sorted(addresses)])
     return f"fastgate-{sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _listener(bound: "BoundListener", config: "Config") -> dict[str, Any]:
+    listener = config.listeners[bound.name]
+    settings = _overridden("listener", listener, config.gateway)
+    return {**bound.describe(), **settings}
 
 
 def _upstream(name: str, upstream: "Upstream", gateway: "Gateway") -> dict[str, Any]:

@@ -590,7 +590,7 @@ cdef void turn_away(Worker *w, int fd) noexcept nogil:
     cdef ssize_t n = write_reply(
         reply, REPLY_BYTES, fault_info(FAULT_OVERLOAD).status,
         fault_info(FAULT_OVERLOAD).text, w.gateway.server, w.gateway.server_len,
-        w.log.http_date, True, False,
+        w.log.http_date, NULL, True, False,
     )
     fg_bump(&w.row.refused, 1)
     if n > 0:

@@ -87,6 +87,7 @@ from fastgate.dataplane.faults cimport (
     FAULT_HEAD_TOO_LARGE,
     FAULT_INTERNAL,
     FAULT_LOOP,
+    FAULT_METHOD_UNKNOWN,
     FAULT_NONE,
     FAULT_NO_ENDPOINT,
     FAULT_QUEUE_FULL,
@@ -115,7 +116,7 @@ from fastgate.dataplane.rewrite cimport (
     Framing, RequestFacts, write_reply, write_request,
 )
 from fastgate.dataplane.routing cimport (
-    REFUSAL_BYTES, find_route, note_refused, put_refusal,
+    REFUSAL_BYTES, find_route, judge_unknown_method, note_refused, put_refusal,
 )
 from fastgate.dataplane.slots cimport lease
 from fastgate.dataplane.upstream cimport (
@@ -195,6 +196,8 @@ cdef void request_refused(Worker *w, Downstream *d, int fault) noexcept nogil:
         downstream_close(w, d, True)
         return
     record_refused(w, x)
+    if fault == FAULT_METHOD_UNKNOWN:
+        fault = judge_unknown_method(w, x, &w.request)
     abandon(w, x, fault)
 
 
@@ -689,7 +692,7 @@ cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
     n = write_reply(
         room, REPLY_BYTES, info.status, text,
         w.gateway.server, w.gateway.server_len, w.log.http_date,
-        d.close_after, x.is_head,
+        w.listeners[d.listener].allow.at, d.close_after, x.is_head,
     )
     if n < 0:
         x.client_ops.reset(w, x)

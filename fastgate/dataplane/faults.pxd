@@ -25,7 +25,6 @@ cdef enum Fault:
     FAULT_BODY_TOO_LARGE
     FAULT_METHOD_UNKNOWN
     FAULT_METHOD_CONNECT
-    FAULT_METHOD_TRACE
     FAULT_VERSION
     FAULT_TRANSFER_CODING   # a transfer coding other than chunked
     FAULT_EXPECTATION       # Expect: something other than 100-continue
@@ -36,6 +35,8 @@ cdef enum Fault:
     FAULT_SEND_TIMEOUT      # the client stopped reading
     FAULT_SEND_TOO_SLOW     # it reads less than min_send_rate
     # Ours.
+    FAULT_METHOD_REFUSED    # one that the listener names
+    FAULT_METHOD_TRACE
     FAULT_NO_ROUTE
     FAULT_LOOP              # Via holds our own name: it was forwarded before
     FAULT_NO_ENDPOINT       # every endpoint is down, ejected or already tried

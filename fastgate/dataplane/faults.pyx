@@ -43,10 +43,6 @@ row(FAULT_TARGET_TOO_LONG, 414, SIDE_CLIENT, "target-too-long", "target too long
 row(FAULT_BODY_TOO_LARGE, 413, SIDE_CLIENT, "body-too-large", "body too large")
 row(FAULT_METHOD_UNKNOWN, 501, SIDE_CLIENT, "method-unknown", "method not implemented")
 row(FAULT_METHOD_CONNECT, 405, SIDE_CLIENT, "method-connect", "CONNECT is not allowed")
-row(
-    FAULT_METHOD_TRACE, 405, SIDE_CLIENT,
-    "method-trace", "TRACE is not allowed (trace = off)",
-)
 row(FAULT_VERSION, 505, SIDE_CLIENT, "version", "HTTP version not supported")
 row(
     FAULT_TRANSFER_CODING, 501, SIDE_CLIENT,
@@ -65,6 +61,14 @@ row(FAULT_BODY_TOO_SLOW, 408, SIDE_CLIENT, "body-too-slow", "request body is too
 row(FAULT_CLIENT_ABORT, 499, SIDE_CLIENT, "client-abort", "")
 row(FAULT_SEND_TIMEOUT, 499, SIDE_CLIENT, "send-timeout", "")
 row(FAULT_SEND_TOO_SLOW, 499, SIDE_CLIENT, "send-too-slow", "")
+row(
+    FAULT_METHOD_REFUSED, 405, SIDE_GATEWAY,
+    "method-refused", "this method is not allowed (refused_methods)",
+)
+row(
+    FAULT_METHOD_TRACE, 405, SIDE_GATEWAY,
+    "method-trace", "TRACE is not allowed (trace = off)",
+)
 row(FAULT_NO_ROUTE, 404, SIDE_GATEWAY, "no-route", "no route for this request")
 row(
     FAULT_LOOP, 508, SIDE_GATEWAY,

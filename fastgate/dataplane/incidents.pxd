@@ -22,6 +22,7 @@ cdef enum IncidentKind:
     INCIDENT_FILES_FULL             # listener: no descriptor for a client; os_error
     INCIDENT_AMBIGUOUS_PATH         # route, and other_route of another reading
     INCIDENT_LOOP                   # route that a request came back to
+    INCIDENT_METHOD_REFUSED         # listener, fault
     INCIDENT_KINDS
 
 cdef struct Incident:

@@ -13,6 +13,13 @@ cdef enum:
     MAX_RESPONSE_HEAD_BYTES = 65536     # likewise of a response
     CANON_BYTES = MAX_HEAD_BYTES + 1024     # two hosts and a whole target
     LLHTTP_BYTES = 96
+    MAX_METHOD_BYTES = 32   # of a method we do not know, to call it one
+
+cdef enum:                  # llhttp's numbers of methods that are a case of their own
+    METHOD_CONNECT = 5
+    METHOD_OPTIONS = 6
+    METHOD_TRACE = 7
+    METHOD_PRI = 34
 
 cdef enum HeaderId:         # names the gateway itself has a rule for
     H_OTHER = 0
@@ -67,7 +74,7 @@ cdef struct Head:
     uint16_t status         # responses
     uint16_t n_fields
     int64_t content_length  # -1: not given
-    const char *method_name  # upper case, borrowed from a static table
+    const char *method_name  # borrowed from a static table; of an unknown one, as sent
     uint32_t method_len
     # requests: the target as received, which is forwarded from its path on, and the
     # canonical forms that routing, the balancing key and the log use
@@ -118,7 +125,6 @@ cdef struct HeadLimits:
     uint32_t max_fields
     uint32_t max_target_bytes
     uint8_t underscores     # an Underscores
-    uint8_t trace           # TRACE is passed on
 
 cdef struct Parser:         # lives in each connection
     char llhttp[LLHTTP_BYTES]   # first: llhttp's callbacks are given its address

@@ -70,6 +70,10 @@ cdef struct ListenerPlan:
     Text scheme
     uint16_t port
     uint8_t is_shared           # one socket for all workers: wake one of them
+    uint64_t refused_methods    # a bit for each by llhttp's number: answered 405
+    int n_refused_names
+    Text *refused_names         # and those that llhttp does not know
+    Text allow                  # what a 405 says of the others
 
 cdef struct GatewayPlan:
     HeadLimits head
@@ -86,6 +90,7 @@ cdef struct GatewayPlan:
     int max_connections
     int accept_batch
     HeadLimits response_head
+    uint8_t trace               # TRACE is passed on
     uint8_t half_close          # a client's FIN behind a request is not its leaving
     uint8_t ambiguous_paths     # where no route takes the path
     int log_format              # an accesslog.LogFormat
@@ -118,6 +123,7 @@ cdef class Plan:
     cdef void *_array(self, Py_ssize_t n, size_t item_bytes) except NULL
     cdef int _fill_rules(self, Rules *rules, object rows) except -1
     cdef int _fill_gateway(self, dict g) except -1
+    cdef int _fill_listener(self, ListenerPlan *l, dict row) except -1
     cdef int _fill_endpoint(self, EndpointPlan *e, dict row, int upstream) except -1
     cdef int _fill_upstream(self, int i, dict row) except -1
     cdef int _fill_route(self, int i, dict row, dict gateway) except -1

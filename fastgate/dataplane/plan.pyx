@@ -39,8 +39,9 @@ from fastgate.dataplane.system cimport (
     sockaddr_un,
 )
 from fastgate.dataplane.wire cimport (
-    MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES, UNDERSCORES_DROP,
-    UNDERSCORES_PASS, UNDERSCORES_SAFE, header_id,
+    MAX_FIELDS, MAX_HEAD_BYTES, MAX_METHOD_BYTES, MAX_RESPONSE_HEAD_BYTES,
+    METHOD_TRACE, UNDERSCORES_DROP, UNDERSCORES_PASS, UNDERSCORES_SAFE, header_id,
+    method_number,
 )
 
 # An endpoint's identity must be the same in every worker and after a restart.
@@ -70,6 +71,11 @@ cdef dict LOG_FORMATS = {
 cdef dict UNDERSCORES = {
     "safe": UNDERSCORES_SAFE, "drop": UNDERSCORES_DROP, "pass": UNDERSCORES_PASS,
 }
+# What Allow lists if it is forwarded: every resource may have them. Whether one knows
+# the methods of WebDAV is not ours to say.
+cdef tuple ADVERTISED = (
+    "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE",
+)
 cdef dict RULE_OPS = {"set": RULE_SET, "add": RULE_ADD, "remove": RULE_REMOVE}
 
 
@@ -78,7 +84,7 @@ cdef class Plan:
     """Names turned into indexes: what one generation of workers serves.
 
     gateway    scalars by the names of the configuration model
-    listeners  name, port (0: Unix socket), scheme, is_shared
+    listeners  name, port (0: Unix socket), scheme, is_shared, refused_methods
     upstreams  name, balance, hash_key, hash_bound, endpoints (index, address,
                family, host, port, weight, up) and the effective knobs
     routes     name, host, kind, path, upstream (index), set_host,
@@ -116,10 +122,7 @@ cdef class Plan:
 
         self._fill_gateway(gateway)
         for i, row in enumerate(listeners):
-            self.listeners[i].name = self._text(row["name"])
-            self.listeners[i].scheme = self._text(row["scheme"])
-            self.listeners[i].port = row["port"]
-            self.listeners[i].is_shared = row.get("is_shared", False)
+            self._fill_listener(&self.listeners[i], row)
         for i, row in enumerate(upstreams):
             self._fill_upstream(i, row)
         for i, row in enumerate(routes):
@@ -198,7 +201,7 @@ cdef class Plan:
         p.max_connections = g["max_conns"]
         p.accept_batch = g["accept_batch"]
         p.half_close = g["half_close"]
-        p.head.trace = g["trace"]
+        p.trace = g["trace"]
         p.log_format = LOG_FORMATS[
             "off" if g["access_log"] == "off" else g["access_log_format"]
         ]
@@ -227,6 +230,36 @@ cdef class Plan:
             width = int(bits) if bits else (128 if v6 else 32)
             p.trusted[p.n_trusted].bits = width if v6 else width + 96
             p.n_trusted += 1
+        return 0
+
+    cdef int _fill_listener(self, ListenerPlan *l, dict row) except -1:
+        cdef Text text
+        cdef int number
+        methods = row.get("refused_methods", ())
+        l.name = self._text(row["name"])
+        l.scheme = self._text(row["scheme"])
+        l.port = row["port"]
+        l.is_shared = row.get("is_shared", False)
+        l.refused_names = <Text *>self._array(len(methods), sizeof(Text))
+        for method in methods:
+            text = self._text(method)
+            number = method_number(text.at, text.len)
+            if number >= 0:
+                l.refused_methods |= <uint64_t>1 << number
+            elif 0 < text.len <= MAX_METHOD_BYTES:
+                l.refused_names[l.n_refused_names] = text
+                l.n_refused_names += 1
+            else:
+                raise ValueError(f"refused_methods: {method}")
+        if not self.gateway.trace:
+            l.refused_methods |= <uint64_t>1 << METHOD_TRACE
+        passed = []
+        for name in ADVERTISED:
+            text = self._text(name)
+            number = method_number(text.at, text.len)
+            if not l.refused_methods >> number & 1:
+                passed.append(name)
+        l.allow = self._text(", ".join(passed))
         return 0
 
     cdef int _fill_endpoint(

@@ -78,7 +78,7 @@ cdef ssize_t write_response(
 ) noexcept nogil
 cdef ssize_t write_reply(
     char *out, size_t room, int status, const char *text,
-    const char *server, uint32_t server_len, const char *date,
+    const char *server, uint32_t server_len, const char *date, const char *allow,
     bint close, bint head_only
 ) noexcept nogil
 cdef size_t client_address(

@@ -599,7 +599,7 @@ cdef ssize_t write_response(
 
 cdef ssize_t write_reply(
     char *out, size_t room, int status, const char *text,
-    const char *server, uint32_t server_len, const char *date,
+    const char *server, uint32_t server_len, const char *date, const char *allow,
     bint close, bint head_only
 ) noexcept nogil:
     """Write a whole answer of the gateway's own; its body is one line of text.
@@ -607,6 +607,7 @@ cdef ssize_t write_reply(
     text    NUL-terminated; empty or NULL: the status's own phrase
     server  the Server field; NULL or server_len 0: none
     date    an IMF-fixdate, NUL-terminated; NULL: no Date
+    allow   the methods that a 405 tells of, NUL-terminated; NULL: it is no 405
     returns bytes written, or -FAULT_INTERNAL if it does not fit or may not be sent
 
     head_only leaves the body out but tells its length (RFC 9110 section 9.3.2).
@@ -630,8 +631,10 @@ cdef ssize_t write_reply(
     put_number(&o, <int64_t>strlen(text) + 5)
     if status == 503:
         put_text(&o, "\r\nRetry-After: 1")
-    elif status == 405:
-        put_text(&o, "\r\nAllow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
+    elif allow is not NULL and status == 405:
+        # It must be there, and may be empty (RFC 9110 section 15.5.6).
+        put_text(&o, "\r\nAllow: ")
+        put_text(&o, allow)
     if close:
         put_text(&o, "\r\nConnection: close")
     put_text(&o, "\r\n\r\n")

@@ -11,5 +11,8 @@ cdef enum:
 cdef void note_refused(
     Worker *w, const Exchange *x, const Head *h, int kind, int fault
 ) noexcept nogil
+cdef int judge_unknown_method(
+    Worker *w, const Exchange *x, const Head *h
+) noexcept nogil
 cdef int find_route(Worker *w, Exchange *x, const Head *h) noexcept nogil
 cdef void put_refusal(Worker *w, const Exchange *x, char *out) noexcept nogil

@@ -1,18 +1,64 @@
-"""A request to its route, and the words of a refusal there. Runs in: worker."""
+"""A request to its route, what its listener refuses, and the words of a refusal.
 
-from libc.string cimport memcpy, strlen
+Runs in: worker.
+"""
+
+from libc.stdint cimport uint32_t
+from libc.string cimport memcmp, memcpy, strlen
 
 from fastgate.dataplane.accesslog cimport Text
 from fastgate.dataplane.faults cimport (
-    FAULT_AMBIGUOUS_PATH, FAULT_NO_ROUTE, FAULT_NONE,
+    FAULT_AMBIGUOUS_PATH, FAULT_METHOD_REFUSED, FAULT_METHOD_TRACE,
+    FAULT_METHOD_UNKNOWN, FAULT_NO_ROUTE, FAULT_NONE,
 )
 from fastgate.dataplane.incidents cimport (
-    INCIDENT_AMBIGUOUS_PATH, Incident, incident, incident_note,
+    INCIDENT_AMBIGUOUS_PATH, INCIDENT_METHOD_REFUSED, Incident, incident,
+    incident_note,
 )
+from fastgate.dataplane.plan cimport ListenerPlan
 from fastgate.dataplane.readings cimport (
     PATHS_REJECT, TOO_MANY_READINGS, judge_path,
 )
 from fastgate.dataplane.router cimport RouteQuery, route
+from fastgate.dataplane.wire cimport METHOD_TRACE
+
+
+# --- methods that a listener refuses --------------------------------------------
+
+
+cdef int refuse_method(
+    Worker *w, const Exchange *x, int fault, const char *line, uint32_t line_len
+) noexcept nogil:
+    """`fault`, once the error log is told; line[:line_len] holds no control byte."""
+    cdef Incident what = incident(INCIDENT_METHOD_REFUSED)
+    what.fault = fault
+    what.listener = x.client.listener
+    what.line = line
+    what.line_len = line_len
+    incident_note(w.incidents, w.now_ms, &what)
+    return fault
+
+
+cdef int judge_unknown_method(
+    Worker *w, const Exchange *x, const Head *h
+) noexcept nogil:
+    """FAULT_METHOD_REFUSED where the listener names what the parser does not know.
+
+    h  of a head with FAULT_METHOD_UNKNOWN, which is the answer otherwise
+    """
+    cdef const ListenerPlan *listener = &w.listeners[x.client.listener]
+    cdef const Text *name
+    cdef int i
+    for i in range(listener.n_refused_names):
+        name = &listener.refused_names[i]
+        if name.len == h.method_len and memcmp(name.at, h.method_name, name.len) == 0:
+            return refuse_method(
+                w, x, FAULT_METHOD_REFUSED, h.method_name, h.method_len
+            )
+    return FAULT_METHOD_UNKNOWN
+
+
+# --- routes ---------------------------------------------------------------------
 
 
 cdef inline int ambiguous_paths(const Worker *w, const Exchange *x) noexcept nogil:
@@ -38,10 +84,16 @@ cdef void note_refused(
 cdef int find_route(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     """Set x.route by the primary reading; FAULT_NONE if the request may take it.
 
-    Otherwise FAULT_NO_ROUTE or what judge_path says, with x.other_route set.
+    Otherwise the fault of a method that the listener refuses, FAULT_NO_ROUTE, or
+    what judge_path says, with x.other_route set.
     """
     cdef RouteQuery query
     cdef int fault
+    if w.listeners[x.client.listener].refused_methods >> h.method & 1:
+        fault = FAULT_METHOD_REFUSED
+        if h.method == METHOD_TRACE and not w.gateway.trace:
+            fault = FAULT_METHOD_TRACE
+        return refuse_method(w, x, fault, h.line, h.line_len)
     query.host = h.host
     query.host_len = h.host_len
     query.path = h.path

@@ -13,16 +13,16 @@ from fastgate.dataplane.canonical cimport (
 )
 from fastgate.dataplane.faults cimport (
     FAULT_BAD_CONNECTION, FAULT_BAD_FRAMING, FAULT_BAD_HOST, FAULT_BAD_REQUEST,
-    FAULT_BAD_TARGET, FAULT_EXPECTATION, FAULT_METHOD_CONNECT, FAULT_METHOD_TRACE,
-    FAULT_METHOD_UNKNOWN,
-    FAULT_NONE, FAULT_TARGET_TOO_LONG, FAULT_TRANSFER_CODING, FAULT_UPSTREAM_BAD,
-    FAULT_VERSION,
+    FAULT_BAD_TARGET, FAULT_EXPECTATION, FAULT_METHOD_CONNECT,
+    FAULT_METHOD_UNKNOWN, FAULT_NONE, FAULT_TARGET_TOO_LONG, FAULT_TRANSFER_CODING,
+    FAULT_UPSTREAM_BAD, FAULT_VERSION,
 )
 from fastgate.dataplane.fields cimport (
     drop_listed, same_name, sort_fields, token_end, value_is,
 )
 from fastgate.dataplane.message cimport (
-    CANON_BYTES, MAX_HEAD_BYTES, Field, Head, HeadLimits, broke,
+    CANON_BYTES, MAX_HEAD_BYTES, METHOD_CONNECT, METHOD_OPTIONS,
+    Field, Head, HeadLimits, broke,
     H_HOST, H_CONTENT_LENGTH, H_TRANSFER_ENCODING, H_CONNECTION, H_UPGRADE,
     H_HTTP2_SETTINGS, H_EXPECT, UNDERSCORES_PASS,
 )
@@ -34,9 +34,6 @@ cdef enum:
     # field, and real messages list three.
     MAX_LISTED = 32
     N_METHODS = 47
-    METHOD_CONNECT = 5          # llhttp's numbers
-    METHOD_OPTIONS = 6
-    METHOD_TRACE = 7
     CONNECTION_CLOSE = 1
     CONNECTION_KEEP_ALIVE = 2
     CONNECTION_UPGRADE = 4
@@ -259,8 +256,28 @@ cdef bint is_http_method(int number) noexcept nogil:
     return 0 <= number < N_METHODS and METHODS[number].name is not NULL
 
 
+cdef int method_number(const char *name, size_t n) noexcept nogil:
+    """llhttp's number of a method of HTTP or WebDAV, or -1."""
+    cdef int i
+    for i in range(N_METHODS):
+        if (
+            METHODS[i].name is not NULL
+            and METHODS[i].len == n
+            and memcmp(METHODS[i].name, name, n) == 0
+        ):
+            return i
+    return -1
+
+
+cdef int unknown_method(Head *h, const char *line, const char *end) noexcept nogil:
+    """The fault of a method that we do not know, with its name in `h`."""
+    h.method_name = line
+    h.method_len = <uint32_t>(token_end(line, end) - line)
+    return broke(h, FAULT_METHOD_UNKNOWN, NOT_A_METHOD, line)
+
+
 cdef int check_request_line(
-    Head *h, const HeadLimits *limits, const char *line, const char *end
+    Head *h, const char *line, const char *end
 ) noexcept nogil:
     """Exactly `method SP target SP HTTP/1.d CRLF`; fills method, minor and line.
 
@@ -278,11 +295,9 @@ cdef int check_request_line(
     h.minor = after[8] != c"0"
     h.line = line
     h.line_len = <uint32_t>(after + 9 - line)
-    if h.method >= N_METHODS:
-        return broke(h, FAULT_METHOD_UNKNOWN, NOT_A_METHOD, line)
+    if not is_http_method(h.method):
+        return unknown_method(h, line, end)
     method = &METHODS[h.method]
-    if method.name is NULL:
-        return broke(h, FAULT_METHOD_UNKNOWN, NOT_A_METHOD, line)
     if (
         h.target - line != method.len + 1
         or memcmp(line, method.name, method.len) != 0
@@ -291,8 +306,6 @@ cdef int check_request_line(
         return broke(h, FAULT_BAD_REQUEST, NOT_A_REQUEST_LINE, line)
     if h.method == METHOD_CONNECT:
         return broke(h, FAULT_METHOD_CONNECT, "CONNECT", line)
-    if h.method == METHOD_TRACE and not limits.trace:
-        return broke(h, FAULT_METHOD_TRACE, "TRACE", line)
     h.method_name = method.name
     h.method_len = method.len
     h.idempotent = method.idempotent
@@ -419,7 +432,7 @@ cdef int finish_request(
             h, FAULT_TARGET_TOO_LONG, "the target is longer than max_target",
             h.target + limits.max_target_bytes,
         )
-    fault = check_request_line(h, limits, line, end)
+    fault = check_request_line(h, line, end)
     if fault != FAULT_NONE:
         return fault
     doubled = sort_fields(h, False, limits.underscores)

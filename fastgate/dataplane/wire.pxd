@@ -9,7 +9,8 @@ from libc.stddef cimport size_t
 from fastgate.dataplane.chunked cimport chunk_rule, read_chunked
 from fastgate.dataplane.fields cimport header_id, same_name
 from fastgate.dataplane.message cimport (
-    LLHTTP_BYTES, MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES,
+    LLHTTP_BYTES, MAX_FIELDS, MAX_HEAD_BYTES, MAX_METHOD_BYTES,
+    MAX_RESPONSE_HEAD_BYTES, METHOD_TRACE,
     UNDERSCORES_DROP, UNDERSCORES_PASS, UNDERSCORES_SAFE,
     Field, Head, HeaderId, HeadLimits, Parser,
     H_OTHER, H_HOST, H_CONTENT_LENGTH, H_TRANSFER_ENCODING, H_CONNECTION, H_KEEP_ALIVE,
@@ -19,6 +20,7 @@ from fastgate.dataplane.message cimport (
     H_X_REAL_IP, H_FORWARDED, H_X_REQUEST_ID, H_VIA, H_SERVER, H_DATE, H_USER_AGENT,
     H_REFERER, H_AUTHORIZATION, H_COOKIE, H_COUNT,
 )
+from fastgate.dataplane.strict cimport method_number
 
 cdef void parser_init(Parser *p, bint response, bint lenient) noexcept nogil
 cdef bint is_blank_head(const char *buf, size_t n) noexcept nogil

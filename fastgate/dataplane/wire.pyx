@@ -29,7 +29,8 @@ from fastgate.dataplane.faults cimport (
 )
 from fastgate.dataplane.fields cimport token_end
 from fastgate.dataplane.message cimport (
-    LLHTTP_BYTES, MAX_FIELDS, Field, Head, HeadLimits, Parser, broke,
+    LLHTTP_BYTES, MAX_FIELDS, MAX_METHOD_BYTES, METHOD_PRI, Field, Head, HeadLimits,
+    Parser, broke,
 )
 from fastgate.dataplane.native cimport (
     F_CONTENT_LENGTH, HPE_INVALID_CONSTANT, HPE_INVALID_CONTENT_LENGTH,
@@ -44,13 +45,12 @@ from fastgate.dataplane.native cimport (
 )
 from fastgate.dataplane.strict cimport (
     check_status_line, finish_request, finish_response, is_http_method,
+    unknown_method,
 )
 
 assert <int>LLHTTP_BYTES == <int>LLHTTP_PARSER_BYTES
 
 cdef enum:
-    MAX_METHOD_BYTES = 32       # of a method we do not know, to call it one
-    METHOD_PRI = 34             # llhttp's number
     MAX_EMPTY_LINES = 4         # before a start line; two are known to be sent
 
 cdef const char *NOT_A_METHOD = "the method is not one of HTTP or WebDAV"
@@ -216,7 +216,7 @@ cdef const char *rule_of(const Parser *p, int error) noexcept nogil:
     return reason
 
 
-cdef int unknown_method(const char *line, size_t n) noexcept nogil:
+cdef int judge_method(const char *line, size_t n) noexcept nogil:
     """What a method that llhttp refused is: one of another protocol, or garbage.
 
     Told by the whole token, so it may have to wait for the token's end.
@@ -253,7 +253,7 @@ cdef int refused(
     cdef int method
     if error == HPE_INVALID_METHOD:
         # Asked again on every call until the token ends: error_pos is stale then.
-        return unknown_method(line, buf + n - line)
+        return judge_method(line, buf + n - line)
     # Never trust a position further than the buffer it must lie in.
     at = llhttp_get_error_pos(p.llhttp)
     if at < line or at > buf + n:
@@ -459,8 +459,7 @@ cdef int parse_request(
         if fault == FAULT_PARTIAL:
             return fault
         if fault == FAULT_METHOD_UNKNOWN:
-            h.method_name = line
-            h.method_len = <uint32_t>(token_end(line, buf + n) - line)
+            return unknown_method(h, line, buf + n)
         if fault == FAULT_TARGET_TOO_LONG:
             return broke(h, fault, TARGET_TOO_LONG, line)
         return broke(h, fault, rule_of(p, error), error_at(p, error, line, buf + n))

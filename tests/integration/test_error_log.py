@@ -92,6 +92,32 @@ def test_a_worker_that_leaves_tells_what_it_has_noted(rig: Rig) -> None:
     gateway.stderr.wait_for(SAID + "failed, upstream-connect")
 
 
+def test_a_refused_method_is_told_with_listener_fault_and_setting(rig: Rig) -> None:
+    listeners = {
+        "web": {"address": "127.0.0.1:0", "refused_methods": ["DELETE", "FOO"]},
+        "internal": {"address": "127.0.0.1:0"},
+    }
+    gateway = rig.gateway(
+        rig.origin(),
+        listeners=listeners,
+        access_log="stdout",
+        access_log_format="json",
+        access_log_flush="50ms",
+    )
+    web, internal = (gateway.listeners[name][0] for name in listeners)
+    said = r"warning: listener web: refused, method-refused \(refused_methods\), for "
+
+    assert rig.client(web).ask("DELETE", "/x").status == 405
+    gateway.stderr.wait_for(said + '"DELETE /x HTTP/1.1"$')
+    assert rig.client(web).ask("FOO", "/x").status == 405
+    gateway.stderr.wait_for(said + '"FOO"$')
+    assert rig.client(internal).ask("DELETE", "/x").status == 200
+    assert rig.client(internal).ask("FOO", "/x").status == 501
+    logged = r'"status":405,.*"reason":"method-refused"'
+    gateway.stdout.wait_for(logged, count=2)
+    gateway.stdout.wait_for(r'"status":501,.*"reason":"method-unknown"')
+
+
 def test_an_ambiguous_path_is_told_with_both_its_routes(rig: Rig) -> None:
     routes = [
         {"name": name, "match": {"path_prefix": f"/{name}"}, "upstream": "main"}

@@ -269,15 +269,18 @@ cdef class ResponseProbe(Message):
 
 def write_reply(
     int status, bytes text=b"", *, bytes server=b"", bytes date=None,
-    bint close=False, bint head_only=False, size_t room=4096,
+    bytes allow=None, bint close=False, bint head_only=False, size_t room=4096,
 ):
     """One of the gateway's own answers, or the word of the fault."""
     cdef char *out = guarded(room)
     cdef const char *c_date = NULL
+    cdef const char *c_allow = NULL
     if date is not None:
         c_date = date
+    if allow is not None:
+        c_allow = allow
     cdef ssize_t n = c_write_reply(
-        out, room, status, text, server, <uint32_t>len(server), c_date,
+        out, room, status, text, server, <uint32_t>len(server), c_date, c_allow,
         close, head_only,
     )
     try:

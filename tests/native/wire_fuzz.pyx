@@ -320,7 +320,6 @@ cdef int feed(const uint8_t *data, size_t size, bint response) noexcept nogil:
     at += 2 * s.n_cuts
     s.response = response
     s.limits.underscores = data[at] >> 3 & 1
-    s.limits.trace = data[at] >> 4 & 1
     s.lenient = response and data[at] & 4
     s.limits.max_head_bytes = 200 if data[at] & 2 else 32768
     s.limits.max_fields = 4 if data[at] & 2 else 128

@@ -32,7 +32,6 @@ NAMES = {
         "target-too-long": faults.FAULT_TARGET_TOO_LONG,
         "method-unknown": faults.FAULT_METHOD_UNKNOWN,
         "method-connect": faults.FAULT_METHOD_CONNECT,
-        "method-trace": faults.FAULT_METHOD_TRACE,
         "version": faults.FAULT_VERSION,
         "transfer-coding": faults.FAULT_TRANSFER_CODING,
         "expectation": faults.FAULT_EXPECTATION,
@@ -100,7 +99,7 @@ cdef class Wire:
     def __cinit__(
         self, bint response=False, *, uint32_t max_head_bytes=32768,
         uint32_t max_fields=128, uint32_t max_target_bytes=16384,
-        underscores="safe", bint lenient=False, bint trace=True,
+        underscores="safe", bint lenient=False,
     ):
         self.head_ = <Head *>malloc(sizeof(Head))
         if self.head_ is NULL:
@@ -109,7 +108,6 @@ cdef class Wire:
         self.limits.max_fields = max_fields
         self.limits.max_target_bytes = max_target_bytes
         self.limits.underscores = UNDERSCORES[underscores]
-        self.limits.trace = trace
         wire.parser_init(&self.parser, response, lenient)
 
     def __dealloc__(self):
@@ -167,6 +165,11 @@ cdef class Wire:
         if consumed > n or body_at + body_len > consumed:
             raise AssertionError("out of bounds")
         return "none", consumed, self.buf[body_at:body_at + body_len], bool(done)
+
+
+def library_methods():
+    """The names that the bound llhttp has, by its numbers; 46 is QUERY, the last."""
+    return [native.llhttp_method_name(number) for number in range(47)]
 
 
 def header_id(bytes name):

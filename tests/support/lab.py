@@ -17,6 +17,7 @@ from typing import Any
 from fastgate._core import Engine, Plan, Region
 from fastgate.config.model import Config
 from fastgate.control.plan import make_plan
+from fastgate.control.sockets import BoundListener
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 UPGRADE = (
@@ -40,6 +41,7 @@ class Lab:
 
     endpoints  how many; they are `services`, in order
     upstream   further keys of the upstream
+    listener   further keys of the listener
     send_bytes  SO_SNDBUF of clients' connections at the engine's end
     log_fd     where lines go, or -1
     slot       the worker's, in a region of slot + 1 rows
@@ -57,6 +59,7 @@ class Lab:
         *,
         slot: int = 0,
         spare: int = 0,
+        listener: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.open: list[socket.socket] = []
@@ -69,7 +72,7 @@ class Lab:
         config = Config.model_validate(
             {
                 "gateway": settings,
-                "listeners": {"main": {"addresses": ["127.0.0.1:0"]}},
+                "listeners": {"main": {"address": "127.0.0.1:0"} | (listener or {})},
                 "upstreams": {
                     "main": {"endpoints": [at(one) for one in self.services]}
                     | (upstream or {})
@@ -83,13 +86,14 @@ class Lab:
                 ],
             }
         )
-        values = make_plan(config, [], _Silent())
+        bound = BoundListener("main", "127.0.0.1:80", 80, "http", [], False)
+        values = make_plan(config, [bound], _Silent())
         self.slot = slot
         self.region = Region.create(slot + 1, max(endpoints, 1) + spare)
         self.region.begin_worker(slot, os.getpid(), 1)
         plan = Plan(
             gateway=values.gateway,
-            listeners=[{"name": "main", "port": 80, "scheme": "http"}],
+            listeners=values.listeners,
             upstreams=values.upstreams,
             routes=values.routes,
         )

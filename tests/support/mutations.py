@@ -31,6 +31,7 @@ _VALUES: dict[Kind, list[Any]] = {
     Kind.CHOICE: ["nothing"],
     Kind.TEXT: ["", "text", "pass", "two words", "a\nb", "$name"],
     Kind.NETWORKS: [[], ["10.0.0.0/8"], "10.0.0.0/8, ::1", ["10.0.0.1/8"], "all"],
+    Kind.METHODS: [[], ["DELETE", "FOO"], "TRACE, TRACK", ["get"], ["CONNECT"], "A/B"],
     Kind.EJECT: ["off", "5/10s", "0/1s", "1000/24h", "often"],
 }
 _NAMES = ["root", "nobody", "no-such-name"]

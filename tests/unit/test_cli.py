@@ -120,7 +120,7 @@ def test_the_knobs_of_help_are_the_known_ones() -> None:
         *("--body-timeout", "--min-rate", "--send-timeout", "--max-header"),
         *("--max-headers", "--max-target", "--max-body", "--buffer-response"),
         *("--lingering-time", "--lingering-timeout", "--min-send-rate"),
-        *("--tcp-notsent-lowat", "--underscores", "--trace"),
+        *("--tcp-notsent-lowat", "--underscores", "--trace", "--refused-methods"),
         *("--max-response-header", "--max-response-headers"),
         *("--connect-timeout", "--upstream-timeout", "--between-timeout"),
         *("--half-close", "--tunnel-timeout", "--buffer-request"),

@@ -37,6 +37,14 @@ ROWS = (
         " answered 405",
     ),
     Knob(
+        key="refused_methods",
+        kind=Kind.METHODS,
+        default="",
+        help="methods answered 405, known ones as well as those that are otherwise"
+        " answered 501",
+        scopes=("listener",),
+    ),
+    Knob(
         key="header_timeout",
         kind=Kind.DURATION,
         default="10s",

@@ -27,6 +27,7 @@ class ClientSide(Settings):
     keepalive_requests: int = knob("keepalive_requests")
     half_close: bool = knob("half_close")
     trace: bool = knob("trace")
+    refused_methods: tuple[str, ...] = knob("refused_methods")
     header_timeout: int = knob("header_timeout")
     body_timeout: int = knob("body_timeout")
     min_rate: int = knob("min_rate")

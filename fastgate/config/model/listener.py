@@ -16,7 +16,7 @@ from pydantic import (
 
 from fastgate.config.address import parse_address
 from fastgate.config.checks import fault
-from fastgate.config.model.settings import Settings, checked, choice, listed
+from fastgate.config.model.settings import Settings, checked, choice, knob, listed
 
 
 def _check_listener_address(raw: object) -> str:
@@ -41,6 +41,7 @@ class Listener(Settings):
     protocol: Literal["http"] = Field(
         default="http", description="what clients speak (default: http)"
     )
+    refused_methods: tuple[str, ...] | None = knob("refused_methods", overrides=True)
 
     @model_validator(mode="before")
     @classmethod

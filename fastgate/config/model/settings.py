@@ -41,6 +41,7 @@ _JSON_TYPES: dict[Kind, list[str]] = {
     Kind.CHOICE: ["string"],
     Kind.TEXT: ["string"],
     Kind.NETWORKS: ["array", "string"],
+    Kind.METHODS: ["array", "string"],
     Kind.EJECT: ["string"],
 }
 

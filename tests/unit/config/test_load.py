@@ -551,6 +551,7 @@ def samples(knob: Knob) -> list[str]:
         Kind.CHOICE: [choice for choice in knob.choices if choice != knob.default],
         Kind.TEXT: ["x"],
         Kind.NETWORKS: ["10.0.0.0/8,::1/128"],
+        Kind.METHODS: ["DELETE,M-SEARCH,FOO"],
         Kind.EJECT: ["3/2s", "off"],
     }
     return [*by_kind[knob.kind], *knob.words]
@@ -608,11 +609,14 @@ def test_a_knob_with_scopes_is_overridden_by_the_same_key(
     line = f"{knob.key} = {quote(text)}\n"
     route_line = line if "route" in knob.scopes else ""
     upstream_line = line if "upstream" in knob.scopes else ""
+    listener_line = line if "listener" in knob.scopes else ""
     document = GOOD.replace("[[routes]]\n", upstream_line + "[[routes]]\n") + route_line
+    document = document.replace("[upstreams.", listener_line + "[upstreams.", 1)
 
     config = load(write(document), {}, {}).config
 
     value = knob.read(text)
+    assert getattr(config.listeners["web"], knob.key, value) == value
     assert getattr(config.upstreams["users"], knob.key, value) == value
     assert getattr(config.routes[0], knob.key, value) == value
     assert getattr(config.gateway, knob.key) != value

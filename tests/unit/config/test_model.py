@@ -34,7 +34,7 @@ def test_every_knob_describes_itself_in_the_schema(knob) -> None:
 
 @pytest.mark.parametrize("knob", KNOBS.values(), ids=lambda knob: knob.key)
 def test_the_scopes_of_a_knob_are_the_models_that_have_it(knob) -> None:
-    models = {"upstream": Upstream, "route": Route}
+    models = {"listener": Listener, "upstream": Upstream, "route": Route}
 
     assert set(knob.scopes) == {
         scope for scope, model in models.items() if knob.key in model.model_fields

@@ -228,8 +228,7 @@ def test_the_gateway_has_every_scalar_setting(log):
 
 def hop_name(log, *addresses, **gateway):
     bound = [
-        BoundListener(f"at{n}", address, 0, "http", [], False)
-        for n, address in enumerate(addresses)
+        BoundListener("web", address, 0, "http", [], False) for address in addresses
     ]
     return make_plan(config(gateway=gateway), bound, log).gateway["via_name"]
 
@@ -267,6 +266,7 @@ def test_listeners_are_those_that_were_bound(log):
             "port": 81,
             "scheme": "http",
             "is_shared": False,
+            "refused_methods": (),
         }
     ]
 
@@ -281,3 +281,21 @@ def test_a_setting_comes_from_the_most_specific_layer_that_has_it() -> None:
     assert inherited("deadline", Route(name="r", upstream="u"), gateway) == 9_000
     with pytest.raises(KeyError):
         inherited("no_such", route, gateway)
+
+
+def test_a_listener_refuses_its_own_methods_or_the_gateways(log):
+    changed = config(
+        gateway={"refused_methods": ["DELETE"]},
+        listeners={
+            "web": {"address": "127.0.0.1:0"},
+            "open": {"address": "127.0.0.1:0", "refused_methods": []},
+            "api": {"address": "127.0.0.1:0", "refused_methods": ["FOO", "PUT"]},
+        },
+    )
+    names = ("web", "open", "api")
+    bound = [BoundListener(name, "", 81, "http", [], False) for name in names]
+
+    plan = make_plan(changed, bound, log)
+
+    methods = [listener["refused_methods"] for listener in plan.listeners]
+    assert methods == [("DELETE",), (), ("FOO", "PUT")]

@@ -68,6 +68,7 @@ def test_status_holds_workers_endpoints_listeners_and_totals(gateway):
             "port": gateway.port,
             "scheme": "http",
             "is_shared": False,
+            "refused_methods": [],
         }
     ]
     assert status["totals"]["requests"] == 14

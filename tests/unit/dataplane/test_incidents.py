@@ -103,4 +103,4 @@ def test_a_request_line_is_cut():
 
 
 def test_python_counts_as_many_kinds_as_the_ring():
-    assert incidents.LOOP + 1 == KINDS
+    assert incidents.METHOD_REFUSED + 1 == KINDS

@@ -51,6 +51,14 @@ def test_a_plan_refuses_a_socket_path_without_room_for_its_end() -> None:
         Plan(**given)
 
 
+def test_a_plan_refuses_a_method_that_no_request_could_have() -> None:
+    given = values("127.0.0.1:1")
+    for name in ("", "X" * 33):
+        given["listeners"][0]["refused_methods"] = [name]
+        with pytest.raises(ValueError, match="refused_methods"):
+            Plan(**given)
+
+
 @pytest.mark.parametrize("family", ["inet", "inet6"])
 def test_a_plan_refuses_an_address_of_another_family(family: str) -> None:
     given = values("127.0.0.1:1")

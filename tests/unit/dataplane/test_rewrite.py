@@ -779,9 +779,14 @@ def test_a_reply_without_a_text_says_its_phrase():
 
 
 def test_a_405_says_what_is_allowed():
-    _, written = head_of(probe.write_reply(405, b"CONNECT is not allowed"))
+    text = b"CONNECT is not allowed"
+    _, written = head_of(probe.write_reply(405, text, allow=b"GET, HEAD"))
+    _, none_left = head_of(probe.write_reply(405, text, allow=b""))
+    _, other = head_of(probe.write_reply(404, text, allow=b"GET, HEAD"))
 
-    assert (b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH") in written
+    assert (b"Allow", b"GET, HEAD") in written
+    assert (b"Allow", b"") in none_left
+    assert b"Allow" not in dict(other)
 
 
 def test_a_reply_that_cannot_be_sent_is_a_fault():

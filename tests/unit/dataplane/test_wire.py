@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "native"))
 
 import wire_probe as probe
 
+from fastgate.config.methods import FORWARDED
+
 TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Verdict = tuple[str, int, dict | None]
 
@@ -113,12 +115,21 @@ def test_nothing_is_partial() -> None:
     assert probe.Wire().head(b"") == ("partial", 0, None)
 
 
-@pytest.mark.parametrize(
-    "method",
-    b"DELETE GET HEAD POST PUT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH"
-    b" SEARCH UNLOCK BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH"
-    b" NOTIFY SUBSCRIBE UNSUBSCRIBE PATCH PURGE MKCALENDAR LINK UNLINK QUERY".split(),
-)
+def test_the_methods_that_the_library_knows_are_forwarded_or_refused_by_name() -> None:
+    """FORWARDED is what the bound llhttp knows, less what has its own fault."""
+    known = probe.library_methods()
+    faults = {name: read(request(start=name + b" / HTTP/1.1"))[0] for name in known}
+
+    forwarded = {name.decode() for name, fault in faults.items() if fault == "none"}
+    others = set(faults.values()) - {"none"}
+    assert forwarded == set(FORWARDED)
+    assert others == {"method-connect", "method-unknown", "version"}
+    assert faults[b"CONNECT"] == "method-connect"
+    assert faults[b"PRI"] == "version"
+    assert faults[b"SOURCE"] == faults[b"DESCRIBE"] == "method-unknown"
+
+
+@pytest.mark.parametrize("method", [name.encode() for name in FORWARDED])
 def test_methods_of_http_and_webdav_are_read(method: bytes) -> None:
     head = head_of(request(start=method + b" /x HTTP/1.1"))
 
@@ -581,13 +592,6 @@ def test_a_method_of_no_http_is_unknown(data: bytes) -> None:
 )
 def test_connect_is_refused(data: bytes) -> None:
     assert read(data)[0] == "method-connect"
-
-
-def test_trace_is_refused_unless_it_is_switched_on() -> None:
-    data = request(start=b"TRACE / HTTP/1.1")
-
-    assert read(data, trace=False)[0] == "method-trace"
-    assert read(data, trace=True)[0] == "none"
 
 
 @bad(
