@@ -2,7 +2,8 @@
 
 Runs in: the command line, for whoever changes the model.
 
-From the documentation of nginx 1.28 and HAProxy 3.0.
+From the documentation of nginx 1.28 and HAProxy 3.0. Where nginx counts in pages of
+memory, they are those of 4k that x86-64 has.
 """
 
 from typing import NamedTuple
@@ -24,14 +25,15 @@ PEERS: dict[str, Peers] = {
         "first NUMA node, no thread to one CPU (`cpu-map`)",
     ),
     "user": Peers("`nobody`, or what the build says", "none"),
-    "group": Peers("the user's", "none"),
+    "group": Peers("the one named as the user", "none"),
     "pid_file": Peers("`logs/nginx.pid`", "none"),
     "admin_socket": Peers(_NOTHING_ALIKE, "none (`stats socket`)"),
     "drain": Peers(
         "no limit (`worker_shutdown_timeout`)", "no limit (`hard-stop-after`)"
     ),
     "nofile": Peers(
-        "the process's soft limit (`worker_rlimit_nofile`)", "computed from `maxconn`"
+        "the process's soft limit (`worker_rlimit_nofile`)",
+        "the hard limit (`ulimit-n`, `fd-hard-limit`)",
     ),
     "max_conns": Peers(
         "512, both sides counted (`worker_connections`)",
@@ -43,9 +45,7 @@ PEERS: dict[str, Peers] = {
     "tcp_nodelay": Peers("on", "on"),
     "tcp_keepalive": Peers("off (`so_keepalive`)", "off (`option clitcpka`)"),
     "tcp_user_timeout": Peers("the system's", "the system's (`tcp-ut`)"),
-    "tcp_notsent_lowat": Peers(
-        "the system's", "the system's (`tune.notsent-lowat.client`)"
-    ),
+    "tcp_notsent_lowat": Peers("the system's", "the system's"),
     "keepalive": Peers("75s", "`timeout client`: none, with a warning"),
     "keepalive_requests": Peers("1000", "no limit"),
     "half_close": Peers(
@@ -65,13 +65,15 @@ PEERS: dict[str, Peers] = {
         "a 1k buffer, then four of 8k; each line within one",
         "15k (`tune.bufsize` less `tune.maxrewrite`)",
     ),
-    "max_headers": Peers("no limit", "101 (`tune.http.maxhdr`)"),
-    "max_response_header": Peers("4k or 8k (`proxy_buffer_size`)", "15k"),
-    "max_response_headers": Peers("no limit", "101 (`tune.http.maxhdr`)"),
+    "max_headers": Peers(
+        "no limit", "100 (`tune.http.maxhdr`, the first line counted)"
+    ),
+    "max_response_header": Peers("4k (`proxy_buffer_size`)", "15k"),
+    "max_response_headers": Peers("no limit", "100 (`tune.http.maxhdr`)"),
     "max_target": Peers("8k", "within the 15k"),
     "max_body": Peers("1m", "no limit"),
     "buffer_response": Peers(
-        "64k (`proxy_buffers`), then a file of up to 1g", "16k (`tune.bufsize`)"
+        "32k (`proxy_buffers`), then a file of up to 1g", "16k (`tune.bufsize`)"
     ),
     "connect_timeout": Peers("60s", "none (`timeout connect`)"),
     "upstream_timeout": Peers("60s (`proxy_read_timeout`)", "none (`timeout server`)"),
@@ -81,7 +83,7 @@ PEERS: dict[str, Peers] = {
     ),
     "deadline": Peers(_NOTHING_ALIKE, _NOTHING_ALIKE),
     "buffer_request": Peers(
-        "the whole body, on disk beyond 16k (`proxy_request_buffering`)", "0"
+        "the whole body, on disk beyond 8k (`proxy_request_buffering`)", "0"
     ),
     "retries": Peers(
         "every other server, on errors and timeouts (`proxy_next_upstream`)",
@@ -92,7 +94,7 @@ PEERS: dict[str, Peers] = {
         "none is kept (`keepalive`, until 1.28)",
         "no limit (`pool-max-conn`), `http-reuse safe`",
     ),
-    "upstream_idle": Peers("60s", "5s (`pool-purge-delay`)"),
+    "upstream_idle": Peers("60s", "half of them close each 5s (`pool-purge-delay`)"),
     "upstream_max": Peers("no limit (`max_conns`)", "no limit (`maxconn` of a server)"),
     "queue": Peers("no such thing (commercial version)", "no limit (`maxqueue`)"),
     "queue_timeout": Peers(
@@ -106,7 +108,7 @@ PEERS: dict[str, Peers] = {
     ),
     "access_log_flush": Peers("none (`flush=`)", "none"),
     "error_log": Peers("`logs/error.log`", "stderr while it starts"),
-    "log_level": Peers("error", "info"),
+    "log_level": Peers("error", "all (`log`)"),
     "server_header": Peers("`nginx/VERSION`", "the server's own"),
     "via": Peers(_NOTHING_ALIKE, "off (`http-request add-header`)"),
     "via_name": Peers(_NOTHING_ALIKE, _NOTHING_ALIKE),
