@@ -32,5 +32,7 @@ OWN_RESPONSE_BYTES = 1024
 LEAST_LOG_BUFFER_BYTES = 16384
 # Of a method that the parser does not know: a longer one is not told by its name.
 METHOD_BYTES = 32
+# Of the Server field: an answer of the gateway's own has 1024 bytes in all.
+SERVER_BYTES = 256
 # sockaddr_un holds 108 bytes with its terminating zero.
 UNIX_PATH_BYTES = 107

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from fastgate.config.checks import check_header_value, check_hop_name
+from fastgate.config.bounds import SERVER_BYTES
+from fastgate.config.checks import check_header_value, check_hop_name, fault
 from fastgate.config.model.settings import Settings, knob
 
 
@@ -34,4 +35,6 @@ class Headers(Settings):
     @classmethod
     def _is_a_header_value(cls, text: str) -> str:
         check_header_value("Server", text)
+        if len(text.encode()) > SERVER_BYTES:
+            raise fault(f"it is longer than {SERVER_BYTES} bytes")
         return text

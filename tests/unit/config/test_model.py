@@ -153,6 +153,13 @@ def test_an_empty_server_header_passes_the_upstreams_own(given: str, held: str) 
     assert Gateway(server_header=given).server_header == held
 
 
+def test_a_server_header_leaves_an_answer_of_ours_its_room() -> None:
+    assert Gateway(server_header="x" * 256).server_header == "x" * 256
+    for text in ("x" * 257, "ä" * 129):
+        with pytest.raises(ValidationError, match="longer than 256 bytes"):
+            Gateway(server_header=text)
+
+
 @pytest.mark.parametrize("name", ["edge", "edge-1.example:8080", "a" * 64])
 def test_via_may_call_the_gateway_a_name_with_a_port(name: str) -> None:
     assert Gateway(via_name=name).via_name == name

@@ -789,6 +789,23 @@ def test_a_405_says_what_is_allowed():
     assert b"Allow" not in dict(other)
 
 
+@pytest.mark.parametrize("status", [400, 405, 503])
+def test_the_longest_reply_of_all_has_room(status):
+    methods = b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE"
+
+    whole = probe.write_reply(
+        status,
+        b"x" * 319,
+        server=b"s" * 256,
+        date=b"Sun, 06 Nov 1994 08:49:37 GMT",
+        allow=methods,
+        close=True,
+        room=1024,
+    )
+
+    assert whole.endswith(b"x\n")
+
+
 def test_a_reply_that_cannot_be_sent_is_a_fault():
     whole = probe.write_reply(400, b"x")
 

@@ -131,6 +131,14 @@ def test_allow_is_empty_where_nothing_is_left(make_lab: MakeLab) -> None:
         assert answer(lab, client, request(method=method))[:2] == (b"405", b"")
 
 
+def test_the_longest_server_header_leaves_room_for_an_answer(
+    make_lab: MakeLab,
+) -> None:
+    lab = refusing(make_lab, "PUT", server_header="x" * 256)
+
+    assert answer(lab, lab.client(), request(method="PUT"))[0] == b"405"
+
+
 def test_a_refused_method_is_told_with_listener_fault_and_request(
     make_lab: MakeLab,
 ) -> None:
