@@ -1,9 +1,8 @@
-"""Build: the ladder of extension modules and the directives they share.
+"""Build: the floors of the extension modules and the directives they share.
 
 Everything else about the package stands in pyproject.toml.
 
-A module of the data plane may cimport only modules on rungs above its own;
-`ci/check_house.py` reads LADDER and holds the sources to it.
+`ci/check_house.py` reads FLOORS and holds the sources of the data plane to it.
 
 Environment: FASTGATE_DEBUG=1 turns on every run-time check of Cython;
 FASTGATE_SANITIZE=1 builds with AddressSanitizer and UBSan; CC names the compiler.
@@ -18,41 +17,36 @@ import sysconfig
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-LADDER = [
-    "fastgate.dataplane.faults",
-    "fastgate.dataplane.incidents",
-    "fastgate.dataplane.native",
-    "fastgate.dataplane.memory",
-    "fastgate.dataplane.slots",
-    "fastgate.dataplane.limits",
-    "fastgate.dataplane.balance",
-    "fastgate.dataplane.router",
-    "fastgate.dataplane.canonical",
-    "fastgate.dataplane.readings",
-    "fastgate.dataplane.fields",
-    "fastgate.dataplane.strict",
-    "fastgate.dataplane.chunked",
-    "fastgate.dataplane.wire",
-    "fastgate.dataplane.via",
-    "fastgate.dataplane.rewrite",
-    "fastgate.dataplane.logwriter",
-    "fastgate.dataplane.accesslog",
-    "fastgate.dataplane.plan",
-    "fastgate.dataplane.conn",
-    "fastgate.dataplane.idle",
-    "fastgate.dataplane.peer",
-    "fastgate.dataplane.pool",
-    "fastgate.dataplane.upstream",
-    "fastgate.dataplane.downstream",
-    "fastgate.dataplane.record",
-    "fastgate.dataplane.placement",
-    "fastgate.dataplane.routing",
-    "fastgate.dataplane.waiting",
-    "fastgate.dataplane.attempt",
-    "fastgate.dataplane.exchange",
-    "fastgate.dataplane.engine",
-    "fastgate._core",
+# The floors of the data plane, from the ground up: a folder, the folders that it may
+# cimport ("*": all before it), and its rooms in order. A room may cimport those before
+# it. What the structs of conn embed of h1 and balance is built before conn, the rest of
+# these two on it: they stand on two floors.
+FLOORS = [
+    ("base", "", "atomics system words memory faults limits"),
+    ("native", "base", "llhttp"),
+    ("shared", "base", "slots"),
+    ("http", "base", "message fields canonical"),
+    ("route", "base http", "router readings"),
+    ("telemetry", "base shared", "incidents logwriter accesslog"),
+    ("h1", "base native http", "strict chunked parser writer via rewrite"),
+    ("balance", "base shared", "policies"),
+    ("plan", "base http route telemetry h1 balance", "plan"),
+    ("conn", "base shared route telemetry h1 balance plan", "conn idle peer"),
+    ("h1", "base shared http balance plan conn", "pool origin client"),
+    ("balance", "base shared telemetry h1 plan conn", "key queue attempt"),
+    (
+        "exchange",
+        "base shared http route telemetry h1 balance plan conn",
+        "routing record exchange",
+    ),
+    ("engine", "*", "engine"),
 ]
+LADDER = [
+    f"fastgate.dataplane.{folder}.{room}"
+    for folder, _, rooms in FLOORS
+    for room in rooms.split()
+]
+LADDER.append("fastgate._core")
 
 CORES = len(os.sched_getaffinity(0))
 DEBUG = os.environ.get("FASTGATE_DEBUG") == "1"

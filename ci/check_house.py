@@ -13,9 +13,9 @@ The rules:
 arrows     cli -> control -> {config, policies, filters, _core} -> errors, and
            _core -> dataplane; nothing but cli imports control
 door       Python outside dataplane/ imports no compiled module but _core
-ladder     a module may cimport only rungs above its own in setup.py's LADDER, and
-           header-only .pxd files, which are above all of them
-pairs      each .pyx has its .pxd and its rung
+floors     a room of dataplane/ may cimport only rooms before its own in setup.py's
+           FLOORS, and of those the ones whose folder its own floor names
+pairs      each .pyx has its .pxd, each room of dataplane/ its place in FLOORS
 circles    no two modules of a room import each other, be it for their types alone
            or by way of others: a reader could begin with neither
 old words  no `include`, `DEF` or `IF` in Cython
@@ -34,9 +34,11 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 PACKAGE = "fastgate"
+DATAPLANE = f"{PACKAGE}.dataplane"
 
 # Which rooms a room may import; its own modules always. `root` is
 # fastgate/__init__.py, which holds the version and imports nothing.
@@ -140,6 +142,19 @@ class Violation:
         return f"{self.path}:{self.line}: {self.message}"
 
 
+@dataclass(frozen=True)
+class Floor:
+    """One row of setup.py's FLOORS: a folder, what it may see, its rooms in order."""
+
+    folder: str
+    sees: set[str]
+    rooms: list[str]
+    line: int
+
+    def may_see(self, folder: str) -> bool:
+        return folder == self.folder or bool(self.sees & {folder, "*"})
+
+
 @dataclass
 class Source:
     """One file: its path from the root, its dotted module name and its text."""
@@ -222,18 +237,20 @@ class House:
             if path.suffix in SOURCES
         ]
         self.modules = {source.module for source in self.sources}
-        self.compiled = {s.module for s in self.sources if s.path.endswith(".pyx")}
+        self.packages = {
+            s.module for s in self.sources if Path(s.path).stem == "__init__"
+        }
 
     def violations(self) -> list[Violation]:
         """Return every violation, sorted by path and line."""
-        found = [*self.ladder_is_well_formed(), *self.runs_in_no_circle()]
+        found = [*self.floors_are_well_formed(), *self.runs_in_no_circle()]
         for source in self.sources:
             found += self.says_where_it_runs(source)
             found += self.keeps_its_terms(source)
             found += self.keeps_its_budget(source)
             if source.is_cython:
-                found += self.climbs_the_ladder(source)
-                found += self.has_its_pair(source)
+                found += self.keeps_to_its_floor(source)
+                found += self.has_its_place(source)
                 found += self.avoids_old_words(source)
             found += self.follows_the_arrows(source)
         for path in self.others():
@@ -251,62 +268,90 @@ class House:
 
     # -- Cython -----------------------------------------------------------------
 
-    def ladder_entries(self) -> list[tuple[str, int]] | None:
-        """Read LADDER from setup.py: (module, line) from the top rung down.
+    @cached_property
+    def floors(self) -> list[Floor] | None:
+        """Read FLOORS from setup.py, from the ground up.
 
-        None if setup.py has no LADDER that is a plain list of strings.
+        None if setup.py has no FLOORS that is a plain list of rows
+        (folder, folders it may cimport, rooms), each of them a string.
         """
         setup = self.root / "setup.py"
         for node in ast.parse(setup.read_text("utf-8")).body:
             if not isinstance(node, ast.Assign):
                 continue
             named = [t.id for t in node.targets if isinstance(t, ast.Name)]
-            if "LADDER" in named and isinstance(node.value, ast.List):
+            if "FLOORS" not in named:
+                continue
+            try:
+                rows = ast.literal_eval(node.value)
                 return [
-                    (item.value, item.lineno)
-                    for item in node.value.elts
-                    if isinstance(item, ast.Constant) and isinstance(item.value, str)
+                    Floor(folder, set(sees.split()), rooms.split(), item.lineno)
+                    for (folder, sees, rooms), item in zip(
+                        rows, node.value.elts, strict=True
+                    )
                 ]
+            except (AttributeError, TypeError, ValueError):
+                return None
         return None
 
-    @property
-    def rungs(self) -> dict[str, int]:
-        """Number the rungs: module -> its place in LADDER, 0 at the top."""
-        entries = self.ladder_entries() or []
-        return {module: rung for rung, (module, _) in enumerate(entries)}
+    @cached_property
+    def rungs(self) -> dict[str, tuple[int, Floor]]:
+        """Number the rooms, 0 at the ground: module -> its place, and its floor."""
+        rooms = [
+            (f"{DATAPLANE}.{floor.folder}.{room}", floor)
+            for floor in self.floors or []
+            for room in floor.rooms
+        ]
+        # The door stands above all and may open to every room.
+        rooms.append((f"{PACKAGE}._core", Floor("_core", {"*"}, ["_core"], 1)))
+        return {module: (rung, floor) for rung, (module, floor) in enumerate(rooms)}
 
-    def ladder_is_well_formed(self) -> Iterator[Violation]:
-        entries = self.ladder_entries()
-        if entries is None:
-            yield Violation("setup.py", 1, "no LADDER = [...] of module names")
+    def floors_are_well_formed(self) -> Iterator[Violation]:
+        if self.floors is None:
+            yield Violation("setup.py", 1, "no FLOORS = [...] of rows of three strings")
             return
         seen: set[str] = set()
-        for module, line in entries:
-            if module in seen:
-                yield Violation("setup.py", line, f"{module} stands on two rungs")
-            seen.add(module)
+        folders: set[str] = set()
+        for floor in self.floors:
+            for room in floor.rooms:
+                module = f"{floor.folder}.{room}"
+                if module in seen:
+                    yield Violation(
+                        "setup.py", floor.line, f"{module} stands in two places"
+                    )
+                seen.add(module)
+            for folder in sorted(floor.sees - folders - {"*"}):
+                yield Violation(
+                    "setup.py",
+                    floor.line,
+                    f"{floor.folder} names {folder}, which is no floor below it",
+                )
+            folders.add(floor.folder)
 
-    def climbs_the_ladder(self, source: Source) -> Iterator[Violation]:
+    def keeps_to_its_floor(self, source: Source) -> Iterator[Violation]:
         rungs = self.rungs
-        # A header-only .pxd has no code of its own: it stands above all rungs.
-        own = rungs.get(source.module, -1)
+        own = rungs.get(source.module)
         for match in CIMPORT.finditer(source.code):
             line = source.line_at(match.start("names"))
             for module in self.cimported(source, match):
                 if module == source.module:
                     continue
+                target = rungs.get(module)
                 if module not in self.modules:
-                    # Perhaps not written yet; a name that has no rung never will be.
-                    if module in rungs and rungs[module] < own:
-                        continue
                     yield source.violation(line, f"cimports {module}: no such module")
-                elif rungs.get(module, -1) > own or (
-                    module in self.compiled and module not in rungs
-                ):
+                elif own is None or target is None:
+                    continue  # has_its_place says it
+                elif target[0] > own[0]:
                     yield source.violation(
                         line,
-                        f"cimports {module}, which is not on a rung above"
-                        f" {source.module} in setup.py's LADDER",
+                        f"cimports {module}, which comes after {source.module}"
+                        " in setup.py's FLOORS",
+                    )
+                elif not own[1].may_see(target[1].folder):
+                    yield source.violation(
+                        line,
+                        f"cimports {module}: {own[1].folder} may not see"
+                        f" {target[1].folder} (FLOORS in setup.py)",
                     )
 
     def cimported(self, source: Source, match: re.Match[str]) -> Iterator[str]:
@@ -316,19 +361,19 @@ class House:
             found = names
         else:
             base = absolute(source, match["base"])
-            packages = {PACKAGE, f"{PACKAGE}.dataplane"}
-            found = [f"{base}.{n}" for n in names] if base in packages else [base]
+            inside = base in self.packages
+            found = [f"{base}.{n}" for n in names] if inside else [base]
         for module in found:
             if module.split(".")[0] == PACKAGE:
                 yield module
 
-    def has_its_pair(self, source: Source) -> Iterator[Violation]:
+    def has_its_place(self, source: Source) -> Iterator[Violation]:
+        if source.module not in self.rungs:
+            yield source.violation(1, f"{source.module} is not in setup.py's FLOORS")
         if not source.path.endswith(".pyx"):
             return
         if not (self.root / source.path).with_suffix(".pxd").exists():
             yield source.violation(1, "has no .pxd beside it")
-        if source.module not in self.rungs:
-            yield source.violation(1, f"{source.module} is not in setup.py's LADDER")
 
     def avoids_old_words(self, source: Source) -> Iterator[Violation]:
         advice = {

@@ -205,8 +205,17 @@ fg_build_folder() {
     fg_build_stamp "$folder" >"$stamp"
 }
 
+# A module that has moved leaves its C and its .so behind; a folder may have its name.
+fg_sweep() {
+    find fastgate \( -name '*.so' -o -name '*.c' \) -print |
+        while read -r made; do
+            [ -f "${made%%.*}.pyx" ] || rm -f "$made"
+        done
+}
+
 fg_compile_program() {
     local settings
+    fg_sweep
     settings=$(sha256sum pyproject.toml)
     # pip compiles everything each time; it is needed only for what it installs.
     if [ "$PWD" = "$ROOT" ] && { [ ! -x "$VENV/bin/fastgate" ] ||

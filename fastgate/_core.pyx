@@ -6,22 +6,22 @@ in the rooms of `dataplane`; nothing outside them imports a compiled module but 
 one.
 """
 
-from fastgate.dataplane.accesslog cimport MIN_LOG_BYTES
-from fastgate.dataplane.conn cimport (
+from fastgate.dataplane.conn.conn cimport (
     MAX_TRIES, REQUEST_HEAD_BYTES, RESPONSE_HEAD_BYTES,
 )
-from fastgate.dataplane.plan cimport MAX_UNIX_PATH_BYTES
-from fastgate.dataplane.rewrite cimport MAX_RULES
-from fastgate.dataplane.slots cimport MAX_ENDPOINTS, MAX_WEIGHT, MAX_WORKERS
-from fastgate.dataplane.wire cimport (
+from fastgate.dataplane.h1.parser cimport (
     MAX_FIELDS, MAX_HEAD_BYTES, MAX_METHOD_BYTES, MAX_RESPONSE_HEAD_BYTES,
 )
+from fastgate.dataplane.h1.rewrite cimport MAX_RULES
+from fastgate.dataplane.plan.plan cimport MAX_UNIX_PATH_BYTES
+from fastgate.dataplane.shared.slots cimport MAX_ENDPOINTS, MAX_WEIGHT, MAX_WORKERS
+from fastgate.dataplane.telemetry.accesslog cimport MIN_LOG_BYTES
 
-from fastgate.dataplane.engine import Engine
-from fastgate.dataplane.logwriter import LineWriter
-from fastgate.dataplane.native import native_versions
-from fastgate.dataplane.plan import Plan
-from fastgate.dataplane.slots import Region
+from fastgate.dataplane.engine.engine import Engine
+from fastgate.dataplane.telemetry.logwriter import LineWriter
+from fastgate.dataplane.native.llhttp import native_versions
+from fastgate.dataplane.plan.plan import Plan
+from fastgate.dataplane.shared.slots import Region
 
 # What compiled code has room for, by the names of config/bounds.py, which a
 # configuration is held to: a test compares the two.

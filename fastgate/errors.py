@@ -2,7 +2,7 @@
 
 Runs in: every process.
 
-Faults of the data plane are values (`dataplane/faults.pxd`), never these.
+Faults of the data plane are values (`dataplane/base/faults.pxd`), never these.
 """
 
 from collections.abc import Sequence

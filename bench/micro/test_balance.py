@@ -23,7 +23,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "native"))
 
 import balance_probe as probe
-from fastgate.dataplane.slots import Region
+from fastgate.dataplane.shared.slots import Region
 
 LOOPS = 200_000
 ROUNDS = 9

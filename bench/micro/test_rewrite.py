@@ -18,7 +18,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "native"))
 
-from fastgate.dataplane.router import Router
+from fastgate.dataplane.route.router import Router
 from rewrite_probe import LogProbe, RequestProbe, ResponseProbe, time_route_ns
 
 LOOPS = 100_000

@@ -5,7 +5,7 @@ steward, and a child that lives as long as opening the logs takes.
 
 Everything heavy is imported before the fork, so that a child is ready within
 milliseconds; the master has no loop, and no thread but the one that writes its log
-(dataplane/logwriter.pyx), which a child leaves behind.
+(dataplane/telemetry/logwriter.pyx), which a child leaves behind.
 """
 
 import faulthandler

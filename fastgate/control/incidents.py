@@ -2,8 +2,8 @@
 
 Runs in: worker.
 
-The engine notes them as numbers (dataplane/incidents.pxd) and limits their rate;
-here the numbers become names.
+The engine notes them as numbers (dataplane/telemetry/incidents.pxd) and limits their
+rate; here the numbers become names.
 """
 
 import os

@@ -4,7 +4,8 @@ Runs in: every process.
 
 A log that cannot take a line (disk full or stalled, pipe unread) loses it and counts
 it: no process ever waits for its log. A thread of each process writes
-(dataplane/logwriter.pyx); decision 0007 says why that is sound in one that forks.
+(dataplane/telemetry/logwriter.pyx); decision 0007 says why that is sound in one that
+forks.
 """
 
 import os

@@ -64,7 +64,7 @@ def read_body(
 
 
 def our_response(data: bytes, method: bytes, lenient: bool, step: int) -> Read | None:
-    """As upstream.pyx reads an answer (RFC 9112 section 6.3); None: refused."""
+    """As origin.pyx reads an answer (RFC 9112 section 6.3); None: refused."""
     wire = probe.Wire(response=True, lenient=lenient)
     while True:
         fault, used, head = wire.head(data)

@@ -13,7 +13,7 @@ import pytest
 from support.real_paths import APPS
 from support.rig import Rig
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "dataplane"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "dataplane" / "route"))
 
 from test_readings import READERS, literal, random_path, random_table, route_of
 

@@ -5,7 +5,8 @@ Runs in: tests only.
 
 from libc.stdint cimport int64_t, uint64_t
 
-from fastgate.dataplane cimport balance, limits
+from fastgate.dataplane.balance cimport policies as balance
+from fastgate.dataplane.base cimport limits
 
 
 cdef class Group:

@@ -10,8 +10,10 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
-from fastgate.dataplane cimport balance, limits, slots
-from fastgate.dataplane.atomics cimport fg_store, fg_store32
+from fastgate.dataplane.balance cimport policies as balance
+from fastgate.dataplane.base cimport limits
+from fastgate.dataplane.base.atomics cimport fg_store, fg_store32
+from fastgate.dataplane.shared cimport slots
 
 cdef extern from "<sys/mman.h>" nogil:
     enum:

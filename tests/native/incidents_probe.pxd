@@ -3,7 +3,7 @@
 Runs in: tests only.
 """
 
-from fastgate.dataplane cimport incidents
+from fastgate.dataplane.telemetry cimport incidents
 
 
 cdef class Ring:

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free
 
-from fastgate.dataplane cimport incidents
+from fastgate.dataplane.telemetry cimport incidents
 
 RING = incidents.RING_INCIDENTS
 METERS = incidents.METERS

@@ -5,7 +5,7 @@ Runs in: tests only.
 
 from libc.stdint cimport int64_t
 
-from fastgate.dataplane cimport memory
+from fastgate.dataplane.base cimport memory
 
 
 cdef struct Thing:              # an object of a slab

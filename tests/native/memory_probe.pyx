@@ -8,7 +8,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from fastgate.dataplane cimport memory
+from fastgate.dataplane.base cimport memory
 
 TICK_MS = 1 << memory.WHEEL_TICK_SHIFT
 TURN_MS = memory.WHEEL_SLOTS << memory.WHEEL_TICK_SHIFT

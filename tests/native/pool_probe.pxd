@@ -1,6 +1,7 @@
 """What tests hold of a worker's pools. Runs in: tests only."""
 
-from fastgate.dataplane cimport conn, plan
+from fastgate.dataplane.conn cimport conn
+from fastgate.dataplane.plan cimport plan
 
 
 cdef class Pools:

@@ -6,7 +6,11 @@ their callers.
 
 from libc.stdlib cimport calloc, free
 
-from fastgate.dataplane cimport balance, conn, memory, plan, pool
+from fastgate.dataplane.balance cimport policies as balance
+from fastgate.dataplane.base cimport memory
+from fastgate.dataplane.conn cimport conn
+from fastgate.dataplane.h1 cimport pool
+from fastgate.dataplane.plan cimport plan
 
 
 cdef class Pools:

@@ -9,8 +9,10 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from fastgate.dataplane cimport canonical, faults, readings
-from fastgate.dataplane.router cimport Router, RouteQuery, route
+from fastgate.dataplane.base cimport faults
+from fastgate.dataplane.http cimport canonical
+from fastgate.dataplane.route cimport readings
+from fastgate.dataplane.route.router cimport Router, RouteQuery, route
 
 FAULTS = {
     faults.FAULT_BAD_TARGET: "bad-target",

@@ -5,10 +5,10 @@ Runs in: tests only.
 
 from libc.stdint cimport uint32_t
 
-from fastgate.dataplane.rewrite cimport (
+from fastgate.dataplane.h1.parser cimport Head
+from fastgate.dataplane.h1.rewrite cimport (
     Framing, RequestFacts, RequestPolicy, ResponsePolicy, Rule, Rules,
 )
-from fastgate.dataplane.wire cimport Head
 
 cdef class Message:
     """Owns a Head and whatever Python bytes its spans borrow."""

@@ -8,7 +8,18 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from fastgate.dataplane.accesslog cimport (
+from fastgate.dataplane.base.faults cimport fault_info
+from fastgate.dataplane.base.limits cimport Cidr, parse_address
+from fastgate.dataplane.h1.parser cimport (
+    Field, HeadLimits, MAX_FIELDS, MAX_HEAD_BYTES, Parser, header_id, parse_head,
+    parser_init,
+)
+from fastgate.dataplane.h1.rewrite cimport (
+    RULE_ADD, RULE_REMOVE, RULE_SET, client_address, reason_phrase as c_phrase,
+    write_reply as c_write_reply, write_request, write_response,
+)
+from fastgate.dataplane.route.router cimport RouteQuery, Router, route
+from fastgate.dataplane.telemetry.accesslog cimport (
     LOG_COMBINED,
     LOG_COMBINED_PLUS,
     LOG_JSON,
@@ -24,18 +35,7 @@ from fastgate.dataplane.accesslog cimport (
     log_reopen,
     log_tick,
 )
-from fastgate.dataplane.logwriter cimport writer_wait
-from fastgate.dataplane.faults cimport fault_info
-from fastgate.dataplane.limits cimport Cidr, parse_address
-from fastgate.dataplane.rewrite cimport (
-    RULE_ADD, RULE_REMOVE, RULE_SET, client_address, reason_phrase as c_phrase,
-    write_reply as c_write_reply, write_request, write_response,
-)
-from fastgate.dataplane.router cimport RouteQuery, Router, route
-from fastgate.dataplane.wire cimport (
-    Field, HeadLimits, MAX_FIELDS, MAX_HEAD_BYTES, Parser, header_id, parse_head,
-    parser_init,
-)
+from fastgate.dataplane.telemetry.logwriter cimport writer_wait
 
 OPS = {"set": RULE_SET, "add": RULE_ADD, "remove": RULE_REMOVE}
 

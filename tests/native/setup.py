@@ -24,8 +24,8 @@ SOURCES = sorted(HERE.glob("*.pyx"))
 def is_stale() -> bool:
     """Is a .pxd newer than a translation?
 
-    Asked here because cythonize does not follow `from fastgate.dataplane cimport
-    wire`: a probe would keep the layout of a struct that has since changed.
+    Asked here because cythonize does not follow `from fastgate.dataplane.base cimport
+    faults`: a probe would keep the layout of a struct that has since changed.
     """
     translations = [BUILD / "c" / f"{source.stem}.c" for source in SOURCES]
     drawings = [*HERE.glob("*.pxd"), *(ROOT / "fastgate").rglob("*.pxd")]

@@ -1,6 +1,7 @@
 """Whose doing it is that a connection cannot be opened. Runs in: tests only."""
 
-from fastgate.dataplane cimport faults, upstream
+from fastgate.dataplane.base cimport faults
+from fastgate.dataplane.h1 cimport origin as upstream
 
 
 def opening_fault(int error, bint is_unix):

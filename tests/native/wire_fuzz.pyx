@@ -15,8 +15,11 @@ from posix.mman cimport (
 )
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from fastgate.dataplane cimport canonical, faults, readings, wire
-from fastgate.dataplane.router cimport Router, RouteQuery, route
+from fastgate.dataplane.base cimport faults
+from fastgate.dataplane.h1 cimport parser as wire
+from fastgate.dataplane.http cimport canonical
+from fastgate.dataplane.route cimport readings
+from fastgate.dataplane.route.router cimport Router, RouteQuery, route
 
 PROPERTIES = {
     1: "consumed lies within the bytes that were given",

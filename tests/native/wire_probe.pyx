@@ -11,7 +11,10 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from fastgate.dataplane cimport canonical, faults, native, wire
+from fastgate.dataplane.base cimport faults
+from fastgate.dataplane.h1 cimport parser as wire
+from fastgate.dataplane.http cimport canonical
+from fastgate.dataplane.native cimport llhttp as native
 
 NAMES = {
     value: name

@@ -12,14 +12,23 @@ CHECKER = Path(__file__).resolve().parents[3] / "ci" / "check_house.py"
 RUNS = '"""A module.\n\nRuns in: every process.\n"""\n'
 
 GOOD = {
-    "setup.py": 'LADDER = [\n    "fastgate.dataplane.memory",\n'
-    '    "fastgate.dataplane.pool",\n    "fastgate._core",\n]\n',
+    "setup.py": """
+FLOORS = [
+    ("base", "", "atomics memory"),
+    ("conn", "base", "conn"),
+    ("admit", "base conn", "lists"),
+    ("h1", "base conn", "reader pool"),
+    ("l4", "base conn", "relay"),
+    ("engine", "*", "engine"),
+]
+""",
     "fastgate/__init__.py": RUNS,
     "fastgate/__main__.py": RUNS + "from fastgate.cli import main\n",
     "fastgate/cli.py": RUNS + "from fastgate.control import master\n",
     "fastgate/errors.py": RUNS,
     "fastgate/_core.pyx": RUNS
-    + "from fastgate.dataplane.pool cimport Pool\nfrom fastgate.errors import Broken\n",
+    + "from fastgate.dataplane.h1.pool cimport Pool\n"
+    + "from fastgate.errors import Broken\n",
     "fastgate/_core.pxd": "",
     "fastgate/_core.pyi": "class Engine: ...\n",
     "fastgate/config/__init__.py": RUNS,
@@ -30,11 +39,27 @@ GOOD = {
     "fastgate/control/master.py": RUNS
     + "from fastgate import __version__, _core\nfrom fastgate.config import load\n",
     "fastgate/dataplane/__init__.py": RUNS,
-    "fastgate/dataplane/atomics.pxd": "from libc.stdint cimport int64_t\n",
-    "fastgate/dataplane/memory.pyx": RUNS,
-    "fastgate/dataplane/memory.pxd": "from fastgate.dataplane cimport atomics\n",
-    "fastgate/dataplane/pool.pyx": RUNS,
-    "fastgate/dataplane/pool.pxd": "from .memory cimport (\n    Slab,\n    Wheel,\n)\n",
+    "fastgate/dataplane/base/__init__.py": RUNS,
+    "fastgate/dataplane/base/atomics.pxd": "from libc.stdint cimport int64_t\n",
+    "fastgate/dataplane/base/memory.pyx": RUNS,
+    "fastgate/dataplane/base/memory.pxd": "from . cimport atomics\n",
+    "fastgate/dataplane/conn/__init__.py": RUNS,
+    "fastgate/dataplane/conn/conn.pyx": RUNS,
+    "fastgate/dataplane/conn/conn.pxd": "from ..base.memory cimport (\n    Slab,\n)\n",
+    "fastgate/dataplane/admit/__init__.py": RUNS,
+    "fastgate/dataplane/admit/lists.pyx": RUNS,
+    "fastgate/dataplane/admit/lists.pxd": "",
+    "fastgate/dataplane/h1/__init__.py": RUNS,
+    "fastgate/dataplane/h1/reader.pyx": RUNS,
+    "fastgate/dataplane/h1/reader.pxd": "from ..conn.conn cimport Conn\n",
+    "fastgate/dataplane/h1/pool.pyx": RUNS,
+    "fastgate/dataplane/h1/pool.pxd": "from .reader cimport (\n    R,\n    feed,\n)\n",
+    "fastgate/dataplane/l4/__init__.py": RUNS,
+    "fastgate/dataplane/l4/relay.pyx": RUNS,
+    "fastgate/dataplane/l4/relay.pxd": "from fastgate.dataplane.conn cimport conn\n",
+    "fastgate/dataplane/engine/__init__.py": RUNS,
+    "fastgate/dataplane/engine/engine.pyx": RUNS,
+    "fastgate/dataplane/engine/engine.pxd": "from ..l4 cimport relay\n",
 }
 
 Check = Callable[[dict[str, str]], list[str]]
@@ -136,7 +161,7 @@ def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
             "_core may not import config",
         ),
         (
-            "fastgate/dataplane/pool.pyx",
+            "fastgate/dataplane/h1/pool.pyx",
             "from fastgate.errors import Broken",
             "dataplane may not import errors",
         ),
@@ -157,9 +182,9 @@ def test_an_import_against_the_arrows_is_reported_with_its_line(
 @pytest.mark.parametrize(
     "line",
     [
-        "from fastgate.dataplane import pool",
-        "from fastgate.dataplane.pool import Pool",
-        "import fastgate.dataplane.pool as pool",
+        "from fastgate.dataplane.h1 import pool",
+        "from fastgate.dataplane.h1.pool import Pool",
+        "import fastgate.dataplane.h1.pool as pool",
     ],
 )
 def test_python_reaches_compiled_code_only_through_the_door(
@@ -217,78 +242,106 @@ def test_a_module_outside_the_rooms_is_reported(check: Check) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "from fastgate.dataplane.pool cimport Pool",
-        "from fastgate.dataplane cimport pool",
-        "cimport fastgate.dataplane.pool",
-        "cimport fastgate.dataplane.pool as pool",
+        "from fastgate.dataplane.h1.pool cimport Pool",
+        "from fastgate.dataplane.h1 cimport pool",
+        "cimport fastgate.dataplane.h1.pool",
+        "cimport fastgate.dataplane.h1.pool as pool",
         "from .pool cimport Pool",
         "from . cimport pool",
-        "from fastgate.dataplane cimport (\n    atomics,\n    pool,\n)",
+        "from fastgate.dataplane.h1 cimport (\n    reader,\n    pool,\n)",
     ],
 )
 @pytest.mark.parametrize("suffix", [".pyx", ".pxd"])
-def test_a_cimport_from_a_rung_below_is_reported(
+def test_a_room_that_cimports_a_later_one_is_reported(
     check: Check, line: str, suffix: str
 ) -> None:
-    path = f"fastgate/dataplane/memory{suffix}"
+    path = f"fastgate/dataplane/h1/reader{suffix}"
 
     (found,) = check({path: GOOD[path] + line + "\n"})
 
     assert found.startswith(f"{path}:")
-    assert "cimports fastgate.dataplane.pool, which is not on a rung above" in found
+    assert "cimports fastgate.dataplane.h1.pool, which comes after" in found
 
 
-def test_a_header_stands_above_the_ladder_and_may_not_climb_down(check: Check) -> None:
-    path = "fastgate/dataplane/atomics.pxd"
+@pytest.mark.parametrize(
+    ("room", "line", "said"),
+    [
+        (
+            "l4/relay.pxd",
+            "from fastgate.dataplane.h1.reader cimport Reader",
+            "fastgate.dataplane.h1.reader: l4 may not see h1",
+        ),
+        (
+            "h1/pool.pyx",
+            "from ..admit cimport lists",
+            "fastgate.dataplane.admit.lists: h1 may not see admit",
+        ),
+    ],
+)
+def test_a_room_sees_only_the_folders_that_its_floor_names(
+    check: Check, room: str, line: str, said: str
+) -> None:
+    path = f"fastgate/dataplane/{room}"
+
+    (found,) = check({path: GOOD[path] + line + "\n"})
+
+    assert found.endswith(f"cimports {said} (FLOORS in setup.py)")
+
+
+def test_a_header_alone_has_its_place_as_well(check: Check) -> None:
+    path = "fastgate/dataplane/base/atomics.pxd"
 
     (found,) = check({path: "from .memory cimport Slab\n"})
 
-    assert found.startswith(f"{path}:1: cimports fastgate.dataplane.memory")
+    assert found.startswith(f"{path}:1: cimports fastgate.dataplane.base.memory")
 
 
-def test_a_cimport_of_a_module_without_a_rung_is_reported(check: Check) -> None:
-    path = "fastgate/dataplane/pool.pxd"
+def test_a_cimport_of_a_module_that_is_not_there_is_reported(check: Check) -> None:
+    path = "fastgate/dataplane/h1/pool.pxd"
 
-    (found,) = check({path: "from fastgate.dataplane.memori cimport Slab\n"})
+    (found,) = check({path: "from fastgate.dataplane.h1.raeder cimport Reader\n"})
 
-    assert found.endswith("cimports fastgate.dataplane.memori: no such module")
-
-
-def test_a_rung_whose_source_is_still_to_come_may_be_named(check: Check) -> None:
-    ladder = GOOD["setup.py"].replace("[\n", '[\n    "fastgate.dataplane.native",\n')
-    pool = "from fastgate.dataplane.native cimport parse\n"
-
-    assert check({"setup.py": ladder, "fastgate/dataplane/pool.pxd": pool}) == []
+    assert found.endswith("cimports fastgate.dataplane.h1.raeder: no such module")
 
 
 def test_a_cimport_in_a_comment_or_a_docstring_is_no_cimport(check: Check) -> None:
     docstring = RUNS.replace("A module.", "A module.\n\nfrom .pool cimport Pool")
     text = docstring + "# from .pool cimport Pool\n"
 
-    assert check({"fastgate/dataplane/memory.pyx": text}) == []
+    assert check({"fastgate/dataplane/h1/reader.pyx": text}) == []
 
 
-def test_a_pyx_without_its_pxd_or_its_rung_is_reported(check: Check) -> None:
-    found = check({"fastgate/dataplane/stray.pyx": RUNS})
+def test_a_pyx_without_its_pxd_or_its_place_is_reported(check: Check) -> None:
+    found = check({"fastgate/dataplane/h1/stray.pyx": RUNS})
 
     assert found == [
-        "fastgate/dataplane/stray.pyx:1: fastgate.dataplane.stray"
-        " is not in setup.py's LADDER",
-        "fastgate/dataplane/stray.pyx:1: has no .pxd beside it",
+        "fastgate/dataplane/h1/stray.pyx:1: fastgate.dataplane.h1.stray"
+        " is not in setup.py's FLOORS",
+        "fastgate/dataplane/h1/stray.pyx:1: has no .pxd beside it",
     ]
 
 
-def test_a_setup_without_a_plain_ladder_is_reported(check: Check) -> None:
-    found = check({"setup.py": "LADDER = make_ladder()\n"})
+@pytest.mark.parametrize(
+    "floors",
+    ["make_floors()", "{}", '[("base", "")]', '[("base", "", 1)]', '["base"]'],
+)
+def test_a_setup_without_plain_floors_is_reported(check: Check, floors: str) -> None:
+    found = check({"setup.py": f"FLOORS = {floors}\n"})
 
-    assert "setup.py:1: no LADDER = [...] of module names" in found
+    assert "setup.py:1: no FLOORS = [...] of rows of three strings" in found
 
 
-def test_a_module_on_two_rungs_is_reported(check: Check) -> None:
-    ladder = GOOD["setup.py"].replace("]", '    "fastgate._core",\n]')
+def test_a_room_in_two_places_is_reported(check: Check) -> None:
+    floors = GOOD["setup.py"].replace("reader pool", "reader pool pool")
 
-    assert check({"setup.py": ladder}) == [
-        "setup.py:5: fastgate._core stands on two rungs"
+    assert check({"setup.py": floors}) == ["setup.py:6: h1.pool stands in two places"]
+
+
+def test_a_floor_that_names_one_above_it_is_reported(check: Check) -> None:
+    floors = GOOD["setup.py"].replace('"base", "conn"', '"base l4", "conn"')
+
+    assert check({"setup.py": floors}) == [
+        "setup.py:4: conn names l4, which is no floor below it"
     ]
 
 
@@ -301,7 +354,7 @@ def test_a_module_on_two_rungs_is_reported(check: Check) -> None:
     ],
 )
 def test_old_words_of_cython_are_reported(check: Check, line: str, word: str) -> None:
-    path = "fastgate/dataplane/pool.pyx"
+    path = "fastgate/dataplane/h1/pool.pyx"
 
     (found,) = check({path: RUNS + line + "\n"})
 
@@ -322,7 +375,7 @@ def test_multiprocessing_is_reported(check: Check, line: str) -> None:
     assert found.startswith("fastgate/control/worker.py:5: multiprocessing: ")
 
 
-@pytest.mark.parametrize("path", ["fastgate/cli.py", "fastgate/dataplane/pool.pyx"])
+@pytest.mark.parametrize("path", ["fastgate/cli.py", "fastgate/dataplane/h1/pool.pyx"])
 @pytest.mark.parametrize(
     "text",
     ["", '"""Says nothing of processes."""\n', "# Runs in: worker\n", "runs = 'in'\n"],
@@ -347,7 +400,7 @@ def test_a_module_that_does_not_say_where_it_runs_is_reported(
 def test_a_docstring_may_say_anywhere_where_it_runs(
     check: Check, docstring: str
 ) -> None:
-    assert check({"fastgate/dataplane/pool.pyx": docstring + "\n"}) == []
+    assert check({"fastgate/dataplane/h1/pool.pyx": docstring + "\n"}) == []
 
 
 @pytest.mark.parametrize(
@@ -361,7 +414,7 @@ def test_a_docstring_may_say_anywhere_where_it_runs(
         ("delay_msec = 1", "'msec' in delay_msec"),
     ],
 )
-@pytest.mark.parametrize("path", ["fastgate/cli.py", "fastgate/dataplane/pool.pyx"])
+@pytest.mark.parametrize("path", ["fastgate/cli.py", "fastgate/dataplane/h1/pool.pyx"])
 def test_a_wrong_word_is_reported_with_the_right_one(
     check: Check, path: str, line: str, said: str
 ) -> None:

@@ -16,6 +16,7 @@ TOOLS = [
     "dirname",
     "find",
     "mkdir",
+    "rm",
     "sha256sum",
     "sort",
     "tail",
@@ -132,6 +133,23 @@ def test_a_step_that_fails_shows_what_it_printed_and_stops(
     assert done.stdout == ""
     assert "no such archive" in done.stderr
     assert "failed: apt-get update" in done.stderr
+
+
+def test_what_a_module_that_moved_left_behind_is_swept_away(
+    machine: Path, tmp_path: Path
+) -> None:
+    tree = tmp_path / "fastgate"
+    (tree / "plan").mkdir(parents=True)
+    here = ["plan/plan.c", "plan/plan.cpython-311-x86_64-linux-gnu.so", "plan/plan.pyx"]
+    gone = ["plan.c", "plan.cpython-311-x86_64-linux-gnu.so"]
+    for name in here + gone:
+        (tree / name).touch()
+
+    done = shell(machine, f"cd {tmp_path}; fg_sweep")
+
+    assert done.returncode == 0, done.stderr
+    left = [path.relative_to(tree).as_posix() for path in tree.rglob("*.*")]
+    assert sorted(left) == here
 
 
 def test_an_interpreter_too_old_or_too_new_is_refused(machine: Path) -> None:

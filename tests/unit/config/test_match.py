@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fastgate.dataplane.router import Router
+from fastgate.dataplane.route.router import Router
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError

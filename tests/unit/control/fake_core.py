@@ -18,7 +18,7 @@ import struct
 import time
 from pathlib import Path
 
-from fastgate.dataplane.logwriter import LineWriter  # noqa: F401 - the real one
+from fastgate.dataplane.telemetry.logwriter import LineWriter  # noqa: F401 - the real one
 
 STATES = ("empty", "booting", "ready", "draining", "dead", "left")
 ROW = struct.Struct("=iiiqi")  # pid, generation, state, heartbeat_ms, leases

@@ -1,0 +1,4 @@
+"""Which endpoint, and who waits for one.
+
+Runs in: worker.
+"""

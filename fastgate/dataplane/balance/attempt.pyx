@@ -1,0 +1,196 @@
+"""One attempt at an endpoint: choosing it, judging it, and whether another follows.
+
+Runs in: worker. Nothing here moves an exchange on; that is exchange.pyx.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.string cimport memchr
+
+from fastgate.dataplane.balance.policies cimport (
+    NO_ENDPOINT, Choice, latency_after, pick,
+)
+from fastgate.dataplane.base.atomics cimport (
+    fg_bump, fg_load, fg_load32, fg_store, fg_store32,
+)
+from fastgate.dataplane.base.faults cimport (
+    FAULT_CONNECT,
+    FAULT_CONNECT_TIMEOUT,
+    FAULT_LOCAL_CONNECT,
+    FAULT_NONE,
+    FAULT_UPSTREAM_BAD,
+    FAULT_UPSTREAM_BUSY,
+    FAULT_UPSTREAM_CUT,
+    FAULT_UPSTREAM_HEAD,
+    FAULT_UPSTREAM_RESET,
+    SIDE_UPSTREAM,
+    FaultInfo,
+    fault_info,
+)
+from fastgate.dataplane.base.limits cimport budget_take, random_next
+from fastgate.dataplane.conn.conn cimport MAX_TRIES, STEP_TUNNEL, Exchange, Worker
+from fastgate.dataplane.plan.plan cimport UpstreamPlan
+from fastgate.dataplane.shared.slots cimport EndpointSlot, settle
+from fastgate.dataplane.telemetry.incidents cimport (
+    INCIDENT_ENDPOINT_BACK,
+    INCIDENT_ENDPOINT_EJECTED,
+    INCIDENT_UPSTREAM_FAILED,
+    Incident,
+    incident,
+    incident_note,
+)
+
+cdef enum:
+    MAX_FAILURES = 1000000      # in a row: more than `eject` can ask for
+
+
+cdef int choose(Worker *w, Exchange *x) noexcept nogil:
+    """The balancer's choice among endpoints that have a connection to give.
+
+    returns  an endpoint, or NO_ROOM or NO_ENDPOINT: see balance.pick
+    """
+    cdef Choice choice
+    if x.n_tried >= MAX_TRIES:
+        return NO_ENDPOINT
+    choice.key = x.key
+    choice.draw = random_next(&w.random)
+    choice.now_ms = w.now_ms
+    choice.tried = x.tried
+    choice.n_tried = x.n_tried
+    return pick(&w.groups[x.group], w.shared, &choice)
+
+
+cdef void note_failure(Worker *w, const Exchange *x, int fault) noexcept nogil:
+    """Tell the error log how the leased endpoint failed; its lease is still held."""
+    cdef Incident what = incident(INCIDENT_UPSTREAM_FAILED)
+    cdef const char *end
+    what.endpoint = x.endpoint
+    what.fault = fault
+    what.os_error = x.os_error
+    if (
+        fault == FAULT_UPSTREAM_BAD or fault == FAULT_UPSTREAM_HEAD
+        or fault == FAULT_UPSTREAM_CUT
+    ):
+        what.rule = w.response.rule
+        what.rule_at = w.response.rule_at
+    if x.head.end:
+        # As it was sent: kept until the exchange is over, with a log or without.
+        end = <const char *>memchr(x.head.data, c'\r', x.head.end)
+        what.line = x.head.data
+        what.line_len = <uint32_t>(end - x.head.data) if end else x.head.end
+    incident_note(w.incidents, w.now_ms, &what)
+
+
+cdef void note_ejection(Worker *w, int endpoint) noexcept nogil:
+    cdef Incident what = incident(INCIDENT_ENDPOINT_EJECTED)
+    what.endpoint = endpoint
+    incident_note(w.incidents, w.now_ms, &what)
+    w.n_ejected += not w.ejected[endpoint]
+    w.ejected[endpoint] = 1
+
+
+cdef void note_returns(Worker *w) noexcept nogil:
+    """Tell the error log which endpoints that this worker ejected are asked again."""
+    cdef Incident what = incident(INCIDENT_ENDPOINT_BACK)
+    cdef int i
+    if w.n_ejected == 0:
+        return
+    for i in range(w.n_endpoints):
+        if w.ejected[i] and fg_load(&w.shared.endpoints[i].skip_until_ms) <= w.now_ms:
+            w.ejected[i] = 0
+            w.n_ejected -= 1
+            what.endpoint = i
+            incident_note(w.incidents, w.now_ms, &what)
+
+
+cdef void note_answer(Worker *w, const Exchange *x) noexcept nogil:
+    """The response head has come: the endpoint is well, and this quick.
+
+    The time counts from the end of the request. Where the head went ahead of a body
+    that streams, how long it took is the client's doing: no sample.
+    """
+    cdef EndpointSlot *slot = &w.shared.endpoints[x.endpoint]
+    cdef int64_t at_ms
+    if not x.streams:
+        # Racing workers may lose a sample, never the value.
+        at_ms = fg_load(&slot.latency_at_ms)
+        fg_store(
+            &slot.latency_ns,
+            latency_after(
+                fg_load(&slot.latency_ns),
+                x.head_us * 1000,
+                w.now_ms - at_ms if 0 <= at_ms < w.now_ms else 0,
+            ),
+        )
+        fg_store(&slot.latency_at_ms, w.now_ms)
+    if fg_load32(&slot.consecutive_failures):
+        fg_store32(&slot.consecutive_failures, 0)
+
+
+cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
+    """Settle the lease, and hold against the endpoint what it did, if it did.
+
+    In a tunnel the two ends talk past us: how it ends is their affair. Were it the
+    endpoint's, a client could eject endpoints by opening tunnels.
+    """
+    cdef const FaultInfo *info
+    cdef EndpointSlot *slot
+    cdef const UpstreamPlan *plan
+    cdef int endpoint = x.endpoint
+    cdef bint failed = False
+    cdef int64_t failures
+    if endpoint < 0:
+        return
+    x.endpoint = -1
+    if fault != FAULT_NONE:
+        info = fault_info(fault)
+        failed = info.side == SIDE_UPSTREAM and x.step != STEP_TUNNEL
+    settle(w.shared, w.slot, endpoint, failed)
+    if not failed or not info.ejects:
+        return
+    slot = &w.shared.endpoints[endpoint]
+    plan = &w.upstream_plans[x.group]
+    # Clamped as everything that others wrote, and too wide to overflow.
+    failures = max(<int64_t>0, <int64_t>fg_load32(&slot.consecutive_failures)) + 1
+    if plan.eject_failures and failures >= plan.eject_failures:
+        fg_store(&slot.skip_until_ms, w.now_ms + plan.eject_for_ms)
+        failures = 0
+        note_ejection(w, endpoint)
+    failures = min(failures, <int64_t>MAX_FAILURES)
+    fg_store32(&slot.consecutive_failures, <int32_t>failures)
+
+
+cdef bint may_retry(Worker *w, Exchange *x, int fault) noexcept nogil:
+    """Another endpoint may be asked, by the rules of exchange.pyx.
+
+    The budget, and the count, are charged when there is an endpoint to be asked:
+    see charge_retry().
+    """
+    cdef bint unsent = (
+        fault == FAULT_CONNECT or fault == FAULT_CONNECT_TIMEOUT
+        or fault == FAULT_UPSTREAM_BUSY or fault == FAULT_LOCAL_CONNECT
+    )
+    if (
+        x.response_started or x.client is NULL
+        or x.retries >= w.upstream_plans[x.group].retries
+    ):
+        return False
+    if not unsent and (
+        (fault != FAULT_UPSTREAM_RESET and fault != FAULT_UPSTREAM_CUT)
+        or not x.idempotent or x.body_sent or x.wants_tunnel
+    ):
+        return False
+    x.fault = fault
+    x.retry_due = 1
+    return True
+
+
+cdef bint charge_retry(Worker *w, Exchange *x) noexcept nogil:
+    """The next try of `x` is about to be made: count it, if the budget allows."""
+    x.retry_due = 0
+    if not budget_take(
+        &w.budgets[x.group], w.upstream_plans[x.group].retry_budget_percent, w.now_ms
+    ):
+        return False
+    x.retries += 1
+    fg_bump(&w.row.retries, 1)
+    return True

@@ -1,0 +1,4 @@
+"""Numbers, bytes, memory, time: what knows nothing else of ours.
+
+Runs in: every process.
+"""

@@ -1,0 +1,4 @@
+"""A socket and the loop's structs.
+
+Runs in: worker.
+"""

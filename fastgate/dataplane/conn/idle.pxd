@@ -1,0 +1,42 @@
+"""Clients between two requests, the one that is idle longest first.
+
+Runs in: worker. A client stands here from its accept, or the end of its last
+exchange, to the first byte of its next request. When a place or a descriptor is
+needed, the first one loses its connection: it is the least likely to be used again.
+
+The list is threaded through the connections themselves, so that coming and going
+cost a few stores each and a full worker finds its victim at once, however many
+connections it holds.
+"""
+
+from fastgate.dataplane.conn.conn cimport Conn, Downstream, Worker
+
+
+cdef inline void idle_add(Worker *w, Downstream *d) noexcept nogil:
+    """`d` has nothing to do from now on."""
+    d.idle_next = NULL
+    d.idle_prev = w.idle_last
+    if w.idle_last is not NULL:
+        w.idle_last.idle_next = d
+    else:
+        w.idle_first = d
+    w.idle_last = d
+    d.is_idle = 1
+
+
+cdef inline void idle_remove(Worker *w, Downstream *d) noexcept nogil:
+    """`d` is busy, or goes; nothing happens to one that is not in the list."""
+    if not d.is_idle:
+        return
+    d.is_idle = 0
+    if d.idle_prev is not NULL:
+        d.idle_prev.idle_next = d.idle_next
+    else:
+        w.idle_first = d.idle_next
+    if d.idle_next is not NULL:
+        d.idle_next.idle_prev = d.idle_prev
+    else:
+        w.idle_last = d.idle_prev
+
+cdef bint has_news(const Conn *c) noexcept nogil
+cdef Downstream *idle_longest(Worker *w) noexcept nogil

@@ -1,0 +1,37 @@
+"""Which idle client loses its connection when a place is needed. Runs in: worker."""
+
+from fastgate.dataplane.base.memory cimport bytes_len
+from fastgate.dataplane.base.system cimport MSG_DONTWAIT, MSG_PEEK, recv
+
+cdef enum:
+    LOOKS = 64                  # clients looked at to find one
+
+
+cdef bint has_news(const Conn *c) noexcept nogil:
+    """Has an idle client sent something, though perhaps only as far as the kernel?
+
+    A close would lose it, and reset the connection (RFC 9112 section 9.6).
+    """
+    cdef char peeked
+    return (
+        c.readable
+        or c.queued
+        or bytes_len(&c.input) != 0
+        or recv(c.fd, &peeked, 1, MSG_PEEK | MSG_DONTWAIT) > 0
+    )
+
+
+cdef Downstream *idle_longest(Worker *w) noexcept nogil:
+    """The client that has been idle longest, or NULL if none may be closed.
+
+    One whose next request is here already is passed over. After LOOKS of those the
+    search is given up.
+    """
+    cdef Downstream *d = w.idle_first
+    cdef int looks = LOOKS
+    while d is not NULL and looks:
+        looks -= 1
+        if not has_news(&d.conn):
+            return d
+        d = d.idle_next
+    return NULL

@@ -1,0 +1,4 @@
+"""Assembly, the loop, and the class that Python sees.
+
+Runs in: worker.
+"""

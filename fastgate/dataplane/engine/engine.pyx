@@ -1,0 +1,636 @@
+"""The loop of one worker, and its door to Python. Runs in: worker.
+
+uvloop sleeps; when the data plane's epoll descriptor is readable it calls poll(),
+which serves what is ready, without the GIL, for a bounded number of rounds. What
+is then still to do makes the descriptor readable again at once, so uvloop's own
+callbacks have their turn in between.
+"""
+
+cimport cython
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memmove, memset
+
+from fastgate.dataplane.balance.attempt cimport note_returns
+from fastgate.dataplane.balance.policies cimport Group, group_free, group_init
+from fastgate.dataplane.balance.queue cimport waiting_timer
+from fastgate.dataplane.base.atomics cimport fg_bump, fg_load, fg_store
+from fastgate.dataplane.base.faults cimport FAULT_DRAINED, FAULT_OVERLOAD, fault_info
+from fastgate.dataplane.base.limits cimport RetryBudget, random_seed
+from fastgate.dataplane.base.memory cimport (
+    GENERATION_MASK,
+    TIMER_CONN,
+    TIMER_EXCHANGE,
+    TIMER_LISTENER,
+    TIMER_QUEUE,
+    Timer,
+    slab_at,
+    slab_find,
+    slab_free,
+    slab_init,
+    timer_set,
+    wheel_arm,
+    wheel_close,
+    wheel_expired,
+    wheel_init,
+    wheel_kick,
+)
+from fastgate.dataplane.base.system cimport (
+    CLOCK_REALTIME_COARSE,
+    EAGAIN,
+    ECONNABORTED,
+    EINTR,
+    EMFILE,
+    EPOLL_CLOEXEC,
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    EPOLLEXCLUSIVE,
+    EPOLLIN,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    MSG_TRUNC,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    accept4,
+    clock_gettime,
+    close,
+    epoll_create1,
+    epoll_ctl,
+    epoll_event,
+    epoll_wait,
+    errno,
+    read,
+    recv,
+    send,
+    sockaddr,
+    sockaddr_storage,
+    socklen_t,
+    timespec,
+)
+from fastgate.dataplane.conn.conn cimport (
+    KIND_DOWNSTREAM,
+    KIND_LISTENER,
+    KIND_TIMER,
+    KIND_UPSTREAM,
+    LIFE_IDLE,
+    STAGE_BYTES,
+    Conn,
+    Downstream,
+    Exchange,
+    Pool,
+    Upstream,
+    WaitQueue,
+    Worker,
+    clock_read,
+    conn_push,
+    token,
+)
+from fastgate.dataplane.exchange.exchange cimport (
+    exchange_abandon, exchange_events, exchange_timer,
+)
+from fastgate.dataplane.h1.client cimport (
+    downstream_close,
+    downstream_drain,
+    downstream_event,
+    downstream_open,
+    downstream_retire,
+    downstream_run,
+    downstream_timer,
+)
+from fastgate.dataplane.h1.origin cimport (
+    upstream_close, upstream_event, upstream_retire, upstream_run, upstream_timer,
+)
+from fastgate.dataplane.h1.rewrite cimport write_reply
+from fastgate.dataplane.plan.plan cimport Plan, UpstreamPlan
+from fastgate.dataplane.shared.slots cimport Region
+from fastgate.dataplane.telemetry.accesslog cimport (
+    log_close, log_dropped, log_flush, log_open, log_reopen, log_tick,
+)
+from fastgate.dataplane.telemetry.incidents cimport (
+    INCIDENT_CONNECTIONS_FULL,
+    INCIDENT_FILES_FULL,
+    Incident,
+    Noted,
+    incident,
+    incident_note,
+    incident_take,
+    incidents_make,
+    incidents_release,
+)
+
+cdef enum:
+    BATCH = 256                 # events taken from epoll at a time
+    ROUNDS = 16                 # batches served before uvloop's turn
+    SCRATCH_BYTES = 131072      # what one read may bring
+    ACCEPT_PAUSE_MS = 100       # after the descriptors have run out
+    REPLY_BYTES = 1024
+    LOG_QUEUE_BYTES = 4194304   # of lines that wait; memory only while they do
+    LAST_LINES_MS = 500         # for them at the end; the master waits one second
+
+
+@cython.final
+cdef class Engine:
+    """The data plane of one worker.
+
+    region     the shared memory, made by the master
+    slot       this worker's row in it
+    plan       what to serve
+    listeners  (socket descriptor, index into the plan's listeners) pairs
+    access_log_fd  where log lines go, or -1; the plan says in which format
+    Raises OSError when the kernel refuses a descriptor, MemoryError.
+    """
+
+    def __cinit__(self):
+        self.w = NULL
+        self.listening = NULL
+        self.n_listening = 0
+
+    def __init__(
+        self, Region region, int slot, Plan plan, listeners, int access_log_fd=-1
+    ):
+        cdef Worker *w
+        cdef int i
+        if not 0 <= slot < region.shared.n_workers:
+            raise IndexError("slot out of range")
+        if plan.n_endpoints > region.shared.n_endpoints:
+            raise IndexError("the region has fewer endpoints than the plan")
+        self.region = region
+        self.plan = plan
+        self.w = w = <Worker *>calloc(1, sizeof(Worker))
+        if w is NULL:
+            raise MemoryError("worker")
+        w.epoll_fd = -1
+        w.wheel.fd = -1
+        w.gateway = &plan.gateway
+        w.listeners = plan.listeners
+        w.upstream_plans = plan.upstreams
+        w.endpoint_plans = plan.endpoints
+        w.routes = plan.routes
+        w.router = plan.router.table
+        w.n_endpoints = plan.n_endpoints
+        w.n_upstreams = plan.n_upstreams
+        w.shared = &region.shared
+        w.slot = slot
+        w.row = &region.shared.workers[slot]
+        self.dropped_before = fg_load(&w.row.log_lines_dropped)
+        w.events = exchange_events()
+        clock_read(w)
+        self._make_tables(slot)
+        log_open(
+            &w.log, access_log_fd, plan.gateway.log_format,
+            plan.gateway.log_buffer_bytes, LOG_QUEUE_BYTES,
+        )
+        tick_second(w)
+
+        self.listening = <Listening *>calloc(len(listeners) + 1, sizeof(Listening))
+        if self.listening is NULL:
+            raise MemoryError("listeners")
+        for i, (fd, index) in enumerate(listeners):
+            if not 0 <= index < plan.n_listeners:
+                raise IndexError("listener out of range")
+            self.listening[i].timer.owner = TIMER_LISTENER
+            self.listening[i].fd = fd
+            self.listening[i].listener = index
+            self.n_listening += 1
+            if self._watch(i) < 0:
+                raise OSError(errno, "cannot watch a listening socket")
+
+    cdef int _make_tables(self, int slot) except -1:
+        cdef Worker *w = self.w
+        cdef const UpstreamPlan *u
+        cdef Group *g
+        cdef Pool *pool
+        cdef epoll_event event
+        cdef int i, k
+        w.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
+        if w.epoll_fd < 0:
+            raise OSError(errno, "epoll_create1 failed")
+        wheel_init(&w.wheel, w.now_ms)
+        event.events = EPOLLIN
+        event.data.u64 = token(KIND_TIMER, 0, 0)
+        if epoll_ctl(w.epoll_fd, EPOLL_CTL_ADD, w.wheel.fd, &event) < 0:
+            raise OSError(errno, "cannot watch the timer")
+        slab_init(&w.downstreams, sizeof(Downstream))
+        slab_init(&w.upstreams, sizeof(Upstream))
+        slab_init(&w.exchanges, sizeof(Exchange))
+        random_seed(&w.random)
+        w.scratch_bytes = SCRATCH_BYTES
+        w.scratch = <char *>malloc(SCRATCH_BYTES)
+        w.stage = <char *>malloc(STAGE_BYTES)
+        w.pools = <Pool *>calloc(w.n_endpoints + 1, sizeof(Pool))
+        w.groups = <Group *>calloc(w.n_upstreams + 1, sizeof(Group))
+        w.budgets = <RetryBudget *>calloc(w.n_upstreams + 1, sizeof(RetryBudget))
+        w.incidents = incidents_make()
+        w.ejected = <uint8_t *>calloc(w.n_endpoints + 1, 1)
+        w.queues = <WaitQueue *>calloc(w.n_upstreams + 1, sizeof(WaitQueue))
+        if (
+            w.scratch is NULL or w.stage is NULL
+            or w.pools is NULL or w.groups is NULL or w.budgets is NULL
+            or w.queues is NULL or w.ejected is NULL
+        ):
+            raise MemoryError("worker")
+        memset(w.request.field_of, 0xFF, sizeof(w.request.field_of))
+        memset(w.response.field_of, 0xFF, sizeof(w.response.field_of))
+        for i in range(w.n_upstreams):
+            u = &w.upstream_plans[i]
+            g = &w.groups[i]
+            # The slot as seed: workers do not walk the endpoints in step.
+            group_init(g, u.policy, u.n_endpoints, u.bound_percent, <uint64_t>slot)
+            for k in range(u.n_endpoints):
+                g.members[k] = u.first_endpoint + k
+                g.identities[k] = w.endpoint_plans[u.first_endpoint + k].identity
+                pool = &w.pools[u.first_endpoint + k]
+                pool.most_open = u.max_connections
+                pool.group = i
+                pool.member = k
+        return 0
+
+    cdef void _free_tables(self) noexcept:
+        cdef Worker *w = self.w
+        cdef uint32_t n
+        cdef int i
+        if w.groups is not NULL:
+            for i in range(w.n_upstreams):
+                group_free(&w.groups[i])
+        if w.exchanges.chunks is not NULL:
+            for n in range(w.exchanges.made):
+                free((<Exchange *>slab_at(&w.exchanges, n)).head.data)
+        log_close(&w.log, LAST_LINES_MS)
+        slab_free(&w.downstreams)
+        slab_free(&w.upstreams)
+        slab_free(&w.exchanges)
+        free(w.scratch)
+        free(w.stage)
+        free(w.pools)
+        free(w.groups)
+        free(w.budgets)
+        free(w.queues)
+        free(w.incidents)
+        free(w.ejected)
+        free(w.run_queue)
+        wheel_close(&w.wheel)
+        if w.epoll_fd >= 0:
+            close(w.epoll_fd)
+        free(w)
+        self.w = NULL
+
+    def __dealloc__(self):
+        if self.w is not NULL:
+            self._free_tables()
+        free(self.listening)
+
+    @property
+    def fd(self) -> int:
+        """The epoll descriptor: readable when poll() has something to do."""
+        return self.w.epoll_fd if self.w is not NULL else -1
+
+    @property
+    def connections(self) -> int:
+        return self.w.downstreams.live if self.w is not NULL else 0
+
+    @property
+    def exchanges(self) -> int:
+        return self.w.exchanges.live if self.w is not NULL else 0
+
+    def poll(self) -> None:
+        """Serve what is ready, a bounded number of rounds; never blocks."""
+        if self.w is not NULL:
+            with nogil:
+                self._run()
+
+    def drain(self) -> None:
+        """Accept what is queued, then nothing new; let go of idle connections."""
+        cdef Worker *w = self.w
+        cdef Downstream *d
+        cdef uint32_t n
+        cdef int i
+        if w is NULL or w.draining:
+            return
+        clock_read(w)
+        for i in range(self.n_listening):
+            self._accept(&self.listening[i], True)
+            self._unwatch(&self.listening[i])
+        w.draining = 1
+        for n in range(w.downstreams.made):
+            d = <Downstream *>slab_at(&w.downstreams, n)
+            if d.conn.item.is_live:
+                downstream_drain(w, d)
+
+    def is_drained(self) -> bool:
+        """Draining, and no client connection is left."""
+        return self.w is NULL or (self.w.draining and self.w.downstreams.live == 0)
+
+    def reopen_log(self, int fd) -> None:
+        """Write what is held to the old descriptor, close it, go on with `fd`."""
+        if self.w is not NULL:
+            log_reopen(&self.w.log, fd)
+
+    def take_incidents(self, bint leaving=False) -> tuple[list[tuple], int]:
+        """What the error log has to tell, oldest first, and how much it will not.
+
+        leaving  also what is held back: this was the last call
+        """
+        cdef Worker *w = self.w
+        cdef Noted noted
+        cdef int64_t lost
+        taken = []
+        if w is NULL:
+            return taken, 0
+        clock_read(w)
+        note_returns(w)
+        incidents_release(w.incidents, w.now_ms, leaving)
+        while incident_take(w.incidents, &noted):
+            taken.append((
+                noted.what.kind, noted.what.endpoint, noted.what.listener,
+                fault_info(noted.what.fault).reason.decode(), noted.what.os_error,
+                None if noted.what.rule is NULL else noted.what.rule.decode(),
+                noted.what.rule_at, noted.line[:noted.what.line_len], noted.held,
+                noted.what.route, noted.what.other_route,
+            ))
+            if leaving:
+                incidents_release(w.incidents, w.now_ms, True)
+        lost = w.incidents.lost
+        w.incidents.lost = 0
+        return taken, lost
+
+    def flush_log(self) -> None:
+        if self.w is not NULL:
+            tick_second(self.w)
+            log_flush(&self.w.log)
+
+    def log_state(self) -> tuple[int, int, bool]:
+        """Access log lines lost so far, errno of the last write, and if none waits."""
+        cdef int error
+        cdef bint settled
+        cdef int64_t dropped
+        if self.w is NULL:
+            return self.dropped, 0, True
+        dropped = log_dropped(&self.w.log, &error, &settled)
+        fg_store(&self.w.row.log_lines_dropped, self.dropped_before + dropped)
+        return dropped, error, settled
+
+    def close(self) -> None:
+        """At once: every exchange, every connection, the log's last lines."""
+        cdef Worker *w = self.w
+        cdef uint32_t n
+        cdef Exchange *x
+        cdef Downstream *d
+        cdef int i
+        if w is NULL:
+            return
+        for i in range(self.n_listening):
+            self._unwatch(&self.listening[i])
+        w.draining = 1
+        w.closing = 1
+        clock_read(w)
+        for n in range(w.exchanges.made):
+            x = <Exchange *>slab_at(&w.exchanges, n)
+            if x.item.is_live:
+                exchange_abandon(w, x, FAULT_DRAINED)
+                if x.item.is_live:
+                    # The client does not take the reply: end it by a reset.
+                    exchange_abandon(w, x, FAULT_DRAINED)
+        for n in range(w.downstreams.made):
+            d = <Downstream *>slab_at(&w.downstreams, n)
+            if d.conn.item.is_live:
+                downstream_close(w, d, False)
+        close_upstreams(w)
+        with nogil:
+            log_close(&w.log, LAST_LINES_MS)
+        self.dropped = w.log.dropped
+        fg_store(&w.row.log_lines_dropped, self.dropped_before + self.dropped)
+        self._free_tables()
+
+    # --- the loop ----------------------------------------------------------
+
+    cdef void _run(self) noexcept nogil:
+        cdef Worker *w = self.w
+        cdef epoll_event events[BATCH]
+        cdef uint64_t data = 0
+        cdef uint32_t index, generation
+        cdef void *found
+        cdef int _round, i, n
+        tick_second(w)
+        for _round in range(ROUNDS):
+            n = epoll_wait(w.epoll_fd, events, BATCH, 0)
+            if n <= 0 and w.run_end == 0:
+                return
+            clock_read(w)
+            if n > 1:
+                retire_idle(w, events, n)
+            for i in range(n):
+                data = events[i].data.u64
+                index = <uint32_t>data
+                generation = <uint32_t>(data >> 32) & GENERATION_MASK
+                if data >> 62 == KIND_DOWNSTREAM:
+                    found = slab_find(&w.downstreams, index, generation)
+                    if found is not NULL:
+                        downstream_event(w, <Downstream *>found, events[i].events)
+                elif data >> 62 == KIND_UPSTREAM:
+                    found = slab_find(&w.upstreams, index, generation)
+                    if found is not NULL:
+                        upstream_event(w, <Upstream *>found, events[i].events)
+                elif data >> 62 == KIND_LISTENER:
+                    self._accept(&self.listening[index], False)
+                else:
+                    self._timers()
+                conn_push(w)
+            self._run_queue()
+            if (
+                _round == 0 and n == 1 and w.run_end == 0
+                and data >> 62 != KIND_LISTENER
+            ):
+                # A quiet moment: asking whether there is more would nearly always
+                # be told no. If there is, uvloop finds the descriptor readable.
+                # Behind an accept there is: the request came with the connection.
+                return
+        if w.run_end:
+            # Nothing of this is an event: come back at once all the same.
+            wheel_kick(&w.wheel, w.now_ms)
+
+    cdef void _run_queue(self) noexcept nogil:
+        """One turn for every socket that asked for one."""
+        cdef Worker *w = self.w
+        cdef uint32_t end = w.run_end
+        cdef uint32_t i
+        cdef uint64_t data
+        cdef Downstream *d
+        cdef Upstream *u
+        if end == 0:
+            return
+        clock_read(w)
+        for i in range(end):
+            data = w.run_queue[i]
+            if data >> 62 == KIND_DOWNSTREAM:
+                d = <Downstream *>slab_find(
+                    &w.downstreams, <uint32_t>data,
+                    <uint32_t>(data >> 32) & GENERATION_MASK,
+                )
+                if d is not NULL:
+                    d.conn.queued = 0
+                    downstream_run(w, d)
+            else:
+                u = <Upstream *>slab_find(
+                    &w.upstreams, <uint32_t>data,
+                    <uint32_t>(data >> 32) & GENERATION_MASK,
+                )
+                if u is not NULL:
+                    u.conn.queued = 0
+                    upstream_run(w, u)
+            conn_push(w)
+        w.run_end -= end
+        memmove(w.run_queue, w.run_queue + end, w.run_end * sizeof(uint64_t))
+
+    cdef void _timers(self) noexcept nogil:
+        cdef Worker *w = self.w
+        cdef uint64_t ticks
+        cdef Timer *t
+        cdef Conn *c
+        read(w.wheel.fd, &ticks, sizeof(ticks))
+        while True:
+            t = wheel_expired(&w.wheel, w.now_ms)
+            if t is NULL:
+                break
+            if t.owner == TIMER_CONN:
+                c = <Conn *>(<char *>t - <size_t>&(<Conn *>NULL).timer)
+                if c.kind == KIND_DOWNSTREAM:
+                    downstream_timer(w, <Downstream *>c)
+                else:
+                    upstream_timer(w, <Upstream *>c)
+            elif t.owner == TIMER_EXCHANGE:
+                exchange_timer(
+                    w, <Exchange *>(<char *>t - <size_t>&(<Exchange *>NULL).timer)
+                )
+            elif t.owner == TIMER_QUEUE:
+                waiting_timer(w, t)
+            else:
+                if self._watch(<int>(<Listening *>t - self.listening)) < 0:
+                    timer_set(&w.wheel, t, w.now_ms + ACCEPT_PAUSE_MS)
+            conn_push(w)
+        wheel_arm(&w.wheel)
+
+    # --- accepting ---------------------------------------------------------
+
+    cdef int _watch(self, int index) noexcept nogil:
+        cdef Listening *listening = &self.listening[index]
+        cdef epoll_event event
+        if listening.is_accepting or self.w.draining:
+            return 0
+        event.events = EPOLLIN
+        if self.w.listeners[listening.listener].is_shared:
+            event.events |= EPOLLEXCLUSIVE
+        event.data.u64 = token(KIND_LISTENER, <uint32_t>index, 0)
+        if epoll_ctl(self.w.epoll_fd, EPOLL_CTL_ADD, listening.fd, &event) < 0:
+            return -1
+        listening.is_accepting = 1
+        return 0
+
+    cdef void _unwatch(self, Listening *listening) noexcept nogil:
+        cdef epoll_event event
+        if listening.is_accepting:
+            listening.is_accepting = 0
+            epoll_ctl(self.w.epoll_fd, EPOLL_CTL_DEL, listening.fd, &event)
+
+    cdef void _accept(self, Listening *listening, bint all_of_them) noexcept nogil:
+        """Up to accept_batch connections; `all_of_them` before a drain."""
+        cdef Worker *w = self.w
+        cdef sockaddr_storage peer
+        cdef socklen_t peer_len
+        cdef int left = w.gateway.accept_batch
+        cdef int fd
+        while left > 0 or all_of_them:
+            peer_len = sizeof(peer)
+            peer.ss_family = 0
+            fd = accept4(
+                listening.fd, <sockaddr *>&peer, &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC
+            )
+            if fd < 0:
+                if errno == EINTR or errno == ECONNABORTED:
+                    continue
+                if errno == EMFILE and left > 0 and (
+                    downstream_retire(w) or upstream_retire(w)
+                ):
+                    left -= 1
+                    continue
+                if errno != EAGAIN:
+                    # Out of descriptors or memory. A listener that stays readable
+                    # would make the loop spin: look away for a moment.
+                    note_accept(w, INCIDENT_FILES_FULL, listening, errno)
+                    self._unwatch(listening)
+                    timer_set(&w.wheel, &listening.timer, w.now_ms + ACCEPT_PAUSE_MS)
+                return
+            left -= 1
+            fg_bump(&w.row.accepted, 1)
+            if <int>w.downstreams.live >= w.gateway.max_connections:
+                note_accept(w, INCIDENT_CONNECTIONS_FULL, listening, 0)
+                if not downstream_retire(w):
+                    turn_away(w, fd)
+                    continue
+            downstream_open(w, fd, listening.listener, &peer)
+
+
+cdef void note_accept(
+    Worker *w, int kind, const Listening *listening, int os_error
+) noexcept nogil:
+    """Tell the error log why a listener cannot take everyone who comes."""
+    cdef Incident what = incident(kind)
+    what.listener = listening.listener
+    what.os_error = os_error
+    incident_note(w.incidents, w.now_ms, &what)
+
+
+cdef void turn_away(Worker *w, int fd) noexcept nogil:
+    """At the connection limit: say so, if the socket takes it, and close.
+
+    What the client has sent by now is discarded first, uncopied: an unread request
+    would make the close a reset, which may overtake the answer.
+    """
+    cdef char reply[REPLY_BYTES]
+    cdef ssize_t n = write_reply(
+        reply, REPLY_BYTES, fault_info(FAULT_OVERLOAD).status,
+        fault_info(FAULT_OVERLOAD).text, w.gateway.server, w.gateway.server_len,
+        w.log.http_date, NULL, True, False,
+    )
+    fg_bump(&w.row.refused, 1)
+    if n > 0:
+        send(fd, reply, <size_t>n, MSG_NOSIGNAL)
+    recv(fd, NULL, SCRATCH_BYTES, MSG_TRUNC | MSG_DONTWAIT)
+    close(fd)
+
+
+cdef void close_upstreams(Worker *w) noexcept nogil:
+    cdef Upstream *u
+    cdef uint32_t n
+    for n in range(w.upstreams.made):
+        u = <Upstream *>slab_at(&w.upstreams, n)
+        if u.conn.item.is_live:
+            upstream_close(w, u, False)
+
+
+cdef void retire_idle(Worker *w, const epoll_event *events, int n) noexcept nogil:
+    """Before requests of this batch can take them: idle connections with news.
+
+    It is their end, or an answer that nobody asked for: it must not become the
+    answer to a request of the same batch.
+    """
+    cdef uint64_t data
+    cdef Upstream *u
+    cdef int i
+    for i in range(n):
+        data = events[i].data.u64
+        if data >> 62 != KIND_UPSTREAM:
+            continue
+        u = <Upstream *>slab_find(
+            &w.upstreams, <uint32_t>data, <uint32_t>(data >> 32) & GENERATION_MASK
+        )
+        if u is not NULL and u.life == LIFE_IDLE:
+            upstream_event(w, u, events[i].events)
+
+
+cdef void tick_second(Worker *w) noexcept nogil:
+    """Once a second: the texts of the time that logs and replies show."""
+    cdef timespec ts
+    clock_gettime(CLOCK_REALTIME_COARSE, &ts)
+    if ts.tv_sec != w.log.second:
+        log_tick(&w.log, ts.tv_sec)

@@ -1,0 +1,4 @@
+"""One request and its response.
+
+Runs in: worker.
+"""

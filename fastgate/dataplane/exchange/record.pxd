@@ -1,0 +1,12 @@
+"""What is remembered of an exchange, and written down when it has ended.
+
+Runs in: worker.
+"""
+
+from fastgate.dataplane.conn.conn cimport Exchange, Worker
+from fastgate.dataplane.h1.parser cimport Head
+
+cdef void record_begin(Worker *w, Exchange *x, const Head *h) noexcept nogil
+cdef void record_refused(Worker *w, Exchange *x) noexcept nogil
+cdef void record_id(Worker *w, Exchange *x) noexcept nogil
+cdef void record_end(Worker *w, Exchange *x) noexcept nogil

@@ -1,0 +1,4 @@
+"""The message in no protocol's form.
+
+Runs in: worker.
+"""

@@ -1,8 +1,0 @@
-"""Where `hash` and `ip-hash` place a request. Runs in: worker."""
-
-from libc.stdint cimport uint64_t
-
-from fastgate.dataplane.conn cimport Exchange, Worker
-from fastgate.dataplane.wire cimport Head
-
-cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogil

@@ -1,0 +1,4 @@
+"""One configuration as C structs.
+
+Runs in: every process (made by the master, read by workers).
+"""

@@ -1,0 +1,4 @@
+"""What several processes see: one kind of writer a field, and no lock.
+
+Runs in: every process.
+"""

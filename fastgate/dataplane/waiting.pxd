@@ -1,8 +1,0 @@
-"""Exchanges that wait for a connection, by age. Runs in: worker."""
-
-from fastgate.dataplane.conn cimport Exchange, Worker
-from fastgate.dataplane.memory cimport Timer
-
-cdef void waiting_timer(Worker *w, Timer *t) noexcept nogil
-cdef bint wait(Worker *w, Exchange *x) noexcept nogil
-cdef void wait_no_more(Worker *w, Exchange *x) noexcept nogil

@@ -1,0 +1,445 @@
+import fcntl
+import mmap
+import os
+import random
+import signal
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "native"))
+
+import balance_probe as probe
+from fastgate.dataplane.shared.slots import Region
+
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+PAGE = 4096
+
+
+def sealed_file(content: bytes, seals: int = SEALS) -> int:
+    fd = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, content)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+def content_of(region: Region) -> bytearray:
+    with mmap.mmap(region.fd, 0) as view:
+        return bytearray(view)
+
+
+def refused(content: bytes) -> str:
+    fd = sealed_file(content)
+    try:
+        with pytest.raises(ValueError, match="shared memory") as caught:
+            Region.attach(fd)
+        return str(caught.value)
+    finally:
+        os.close(fd)
+
+
+# --- birth
+
+
+def test_a_new_region_has_empty_rows_and_endpoints_that_are_up():
+    region = Region.create(3, 5)
+
+    assert (region.workers, region.endpoints) == (3, 5)
+    assert [region.worker(i)["state"] for i in range(3)] == ["empty"] * 3
+    assert region.worker(0)["pid"] == 0
+    assert region.endpoint(4) == {
+        "state": "up",
+        "weight": 1,
+        "in_flight": 0,
+        "total": 0,
+        "failures": 0,
+        "connects": 0,
+        "latency_us": 0,
+        "skipped_ms": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("workers", "endpoints"), [(0, 1), (257, 1), (1, 0), (1, 65537), (-1, -1)]
+)
+def test_a_region_of_impossible_size_is_refused(workers, endpoints):
+    with pytest.raises(ValueError, match=r"not in 1\.\."):
+        Region.create(workers, endpoints)
+
+
+def test_a_region_is_made_by_create_or_attach_only():
+    with pytest.raises(TypeError):
+        Region()
+
+
+def test_the_largest_region_costs_only_the_pages_that_are_written():
+    region = Region.create(256, 65536)
+
+    probe.lease(region, 255, 65535)
+
+    assert region.endpoint(65535)["in_flight"] == 1
+    assert os.fstat(region.fd).st_blocks * 512 < 16 << 20
+
+
+def test_nobody_can_resize_the_region_or_lift_its_seals():
+    region = Region.create(1, 1)
+
+    for size in (0, 1 << 30):
+        with pytest.raises(PermissionError):
+            os.ftruncate(region.fd, size)
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(region.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+
+
+def test_the_descriptor_does_not_survive_an_exec_unless_asked():
+    region = Region.create(1, 1)
+
+    assert not os.get_inheritable(region.fd)
+
+
+def test_a_dropped_region_closes_its_descriptor():
+    region = Region.create(1, 1)
+    fd = region.fd
+    del region
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+@pytest.mark.parametrize("index", [-1, 4, 1 << 20, -(1 << 31)])
+def test_an_index_from_python_is_checked_everywhere(index):
+    region = Region.create(4, 4)
+
+    for call in (
+        lambda: region.begin_worker(index, 1, 1),
+        lambda: region.set_worker_state(index, "ready"),
+        lambda: region.heartbeat(index),
+        lambda: region.heartbeat_age_ms(index),
+        lambda: region.reclaim_worker(index),
+        lambda: region.worker(index),
+        lambda: region.endpoint(index),
+        lambda: region.set_endpoint(index, state="down"),
+    ):
+        with pytest.raises(IndexError):
+            call()
+
+
+# --- attaching
+
+
+def test_an_attached_region_is_the_same_memory():
+    first = Region.create(2, 3)
+    second = Region.attach(first.fd)
+
+    probe.lease(first, 1, 2)
+    second.set_endpoint(0, weight=7)
+
+    assert second.endpoint(2)["in_flight"] == 1
+    assert first.endpoint(0)["weight"] == 7
+    assert first.fd != second.fd
+
+
+def test_a_region_outlives_the_one_it_was_attached_from():
+    first = Region.create(1, 1)
+    probe.lease(first, 0, 0)
+    second = Region.attach(first.fd)
+    del first
+
+    assert second.endpoint(0)["in_flight"] == 1
+
+
+def test_a_file_that_could_shrink_under_its_reader_is_refused():
+    content = bytes(content_of(Region.create(1, 1)))
+    fd = sealed_file(content, fcntl.F_SEAL_GROW)
+
+    with pytest.raises(ValueError, match="not sealed"):
+        Region.attach(fd)
+    os.close(fd)
+
+
+def test_an_ordinary_file_or_pipe_is_refused(tmp_path):
+    with open(tmp_path / "file", "wb") as file, pytest.raises(ValueError):  # noqa: PT011
+        Region.attach(file.fileno())
+    reading, writing = os.pipe()
+    with pytest.raises(ValueError, match="not sealed"):
+        Region.attach(reading)
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_file_too_short_for_a_header_is_refused():
+    assert "no header" in refused(b"")
+    assert "no header" in refused(b"FASTGATE" + bytes(100))
+
+
+def test_another_layout_version_is_refused_by_number():
+    content = content_of(Region.create(1, 1))
+    struct.pack_into("<i", content, 8, 99)
+
+    assert "layout version 99" in refused(content)
+
+
+def test_a_region_cut_short_or_padded_is_refused():
+    content = content_of(Region.create(2, 2))
+
+    assert "laid it out differently" in refused(content[:-PAGE])
+    assert "laid it out differently" in refused(content + bytes(PAGE))
+
+
+def test_a_flipped_bit_of_the_header_is_refused_or_draws_a_region_of_that_size():
+    content = content_of(Region.create(2, 2))
+    used_bytes = 80  # RegionHeader
+    accepted = []
+
+    for bit in range(used_bytes * 8):
+        content[bit // 8] ^= 1 << bit % 8
+        fd = sealed_file(content)
+        try:
+            region = Region.attach(fd)
+        except ValueError:
+            pass
+        else:
+            accepted.append(bit // 8)
+            region.worker(region.workers - 1)
+            region.endpoint(region.endpoints - 1)
+        os.close(fd)
+        content[bit // 8] ^= 1 << bit % 8
+
+    # Only the two counts have neighbours whose tables take the same pages.
+    assert set(accepted) <= set(range(12, 20))
+
+
+def test_random_pages_are_refused_whether_or_not_they_start_well():
+    draw = random.Random(20240601)
+    good = bytes(content_of(Region.create(1, 1))[:16])
+
+    for turn in range(300):
+        pages = draw.randbytes(PAGE * draw.randint(1, 3))
+        keep = turn % 17
+        refused(good[:keep] + pages[keep:])
+
+
+def test_the_checked_copy_rules_even_if_the_header_changes_afterwards():
+    maker = Region.create(1, 1)
+    region = Region.attach(maker.fd)
+    with mmap.mmap(maker.fd, 0) as view:
+        view[8:PAGE] = b"\xff" * (PAGE - 8)
+
+    assert (region.workers, region.endpoints) == (1, 1)
+    with pytest.raises(IndexError):
+        region.endpoint(1)
+
+
+# --- rows
+
+
+def test_beginning_a_worker_fills_its_row():
+    region = Region.create(2, 1)
+    region.begin_worker(1, 4711, 3)
+    row = region.worker(1)
+
+    assert (row["pid"], row["generation"], row["state"]) == (4711, 3, "booting")
+    assert row["heartbeat_age_ms"] < 60_000
+    assert region.worker(0)["pid"] == 0
+
+
+def test_a_child_that_is_ready_before_its_master_looks_stays_ready():
+    region = Region.create(1, 1)
+    for generation in (1, 2):
+        region.set_worker_state(0, "ready")
+        region.begin_worker(0, 100 + generation, generation)
+
+        assert region.worker(0)["state"] == "ready"
+        region.reclaim_worker(0)
+        assert region.worker(0)["state"] == "dead"
+
+
+def test_a_row_is_not_given_to_a_second_process_before_it_is_reclaimed():
+    region = Region.create(1, 1)
+    region.begin_worker(0, 100, 1)
+    region.begin_worker(0, 100, 1)
+
+    with pytest.raises(ValueError, match="belongs to process 100"):
+        region.begin_worker(0, 101, 2)
+    region.reclaim_worker(0)
+    region.begin_worker(0, 101, 2)
+
+    assert region.worker(0)["state"] == "booting"
+
+
+@pytest.mark.parametrize("pid", [0, -1])
+def test_a_row_needs_a_process(pid):
+    with pytest.raises(ValueError, match="no process"):
+        Region.create(1, 1).begin_worker(0, pid, 1)
+
+
+@pytest.mark.parametrize("state", ["booting", "ready", "draining", "dead"])
+def test_a_worker_state_reads_back(state):
+    region = Region.create(1, 1)
+    region.set_worker_state(0, state)
+
+    assert region.worker(0)["state"] == state
+
+
+@pytest.mark.parametrize("state", ["empty", "READY", "", "up"])
+def test_an_unknown_worker_state_is_refused(state):
+    with pytest.raises(ValueError, match="worker state"):
+        Region.create(1, 1).set_worker_state(0, state)
+
+
+def test_a_heartbeat_makes_the_row_young_again():
+    region = Region.create(1, 1)
+    before = region.heartbeat_age_ms(0)  # never beaten: the machine's own age
+    region.heartbeat(0)
+
+    assert region.heartbeat_age_ms(0) < before
+    assert region.heartbeat_age_ms(0) < 60_000
+
+
+# --- leases
+
+
+def test_a_lease_is_seen_until_it_is_settled():
+    region = Region.create(2, 2)
+    probe.lease(region, 0, 1)
+    probe.lease(region, 1, 1)
+
+    assert region.endpoint(1)["in_flight"] == 2
+    assert region.endpoint(0)["in_flight"] == 0
+    probe.settle(region, 0, 1)
+    probe.settle(region, 1, 1, True)
+    assert region.endpoint(1) | {"in_flight": 0} == region.endpoint(1)
+    assert region.endpoint(1)["total"] == 2
+    assert region.endpoint(1)["failures"] == 1
+
+
+@pytest.mark.parametrize("workers", [1, 16, 17, 256])
+def test_the_load_is_the_sum_over_all_workers(workers):
+    region = Region.create(workers, 3)
+    for worker in range(workers):
+        for _ in range(worker % 3 + 1):
+            probe.lease(region, worker, 1)
+
+    assert probe.in_flight(region, 1) == sum(w % 3 + 1 for w in range(workers))
+    assert probe.in_flight(region, 0) == probe.in_flight(region, 2) == 0
+
+
+def test_reclaiming_gives_back_exactly_what_the_dead_worker_held():
+    region = Region.create(3, 4)
+    for worker in range(3):
+        for endpoint in range(4):
+            for _ in range(worker + endpoint):
+                probe.lease(region, worker, endpoint)
+
+    assert region.reclaim_worker(1) == sum(1 + endpoint for endpoint in range(4))
+    assert [region.endpoint(e)["in_flight"] for e in range(4)] == [
+        0 + e + 2 + e for e in range(4)
+    ]
+    assert region.reclaim_worker(1) == 0
+
+
+def test_reclaiming_clears_gauges_and_keeps_totals_over_the_respawn():
+    region = Region.create(2, 1)
+    region.begin_worker(0, 100, 1)
+    probe.lease(region, 0, 0)
+    probe.write_row(region, 0, gauges=9, totals=1000)
+    before = region.worker(0)
+    region.reclaim_worker(0)
+    dead = region.worker(0)
+    region.begin_worker(0, 101, 2)
+    after = region.worker(0)
+
+    for row in (dead, after):
+        for gauge in ("connections", "exchanges", "upstream_connections"):
+            assert before[gauge] == 9
+            assert row[gauge] == 0
+        for total in ("accepted", "requests", "bytes_out"):
+            assert row[total] == 1000
+        assert row["statuses"] == [0, 0, 1000, 0, 0, 0]
+    assert dead["state"] == "dead"
+    assert region.endpoint(0)["total"] == 1
+
+
+def test_no_count_sticks_when_workers_are_killed_in_the_middle_of_a_lease():
+    region = Region.create(2, 3)
+    probe.lease(region, 0, 2)
+    last_total = 0
+    for _ in range(8):
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(writing, b"x")
+            while True:
+                for endpoint in (0, 1, 2, 2):
+                    probe.lease(region, 1, endpoint)
+                for endpoint in (2, 1, 2, 0):
+                    probe.settle(region, 1, endpoint)
+        os.read(reading, 1)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        os.close(writing)
+        held = sum(region.endpoint(e)["in_flight"] for e in range(3)) - 1
+
+        assert region.reclaim_worker(1) == held
+        assert [region.endpoint(e)["in_flight"] for e in range(3)] == [0, 0, 1]
+        total = region.endpoint(0)["total"]
+        assert total >= last_total
+        last_total = total
+
+
+# --- endpoints
+
+
+def test_state_and_weight_are_set_together_or_alone():
+    region = Region.create(1, 2)
+    region.set_endpoint(1, state="draining", weight=256)
+    region.set_endpoint(0, weight=2)
+
+    assert (region.endpoint(1)["state"], region.endpoint(1)["weight"]) == (
+        "draining",
+        256,
+    )
+    assert (region.endpoint(0)["state"], region.endpoint(0)["weight"]) == ("up", 2)
+    region.set_endpoint(1, state="down")
+    assert region.endpoint(1)["weight"] == 256
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weight": 0},
+        {"weight": 257},
+        {"state": "unused"},
+        {"state": "UP"},
+        {"state": "down", "weight": 0},
+        {"state": "nowhere", "weight": 9},
+    ],
+)
+def test_a_wrong_state_or_weight_changes_nothing(change):
+    region = Region.create(1, 1)
+    before = region.endpoint(0)
+
+    with pytest.raises(ValueError, match=r"state|weight"):
+        region.set_endpoint(0, **change)
+    assert region.endpoint(0) == before
+
+
+def test_a_passive_mark_shows_how_long_it_lasts():
+    region = Region.create(1, 1)
+    probe.mark(region, 0, (1 << 62))
+
+    assert region.endpoint(0)["skipped_ms"] > 1 << 60
+    probe.mark(region, 0, 1)
+    assert region.endpoint(0)["skipped_ms"] == 0
+
+
+def test_a_vandalised_slot_can_still_be_read():
+    region = Region.create(2, 2)
+    probe.vandalise(region, 0, -(1 << 31), -(1 << 63))
+
+    assert region.endpoint(0)["in_flight"] == -(1 << 32)
+    assert region.endpoint(1)["in_flight"] == 0
+    assert region.reclaim_worker(0) == 0
