@@ -11,13 +11,14 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from fastgate.dataplane.base.faults cimport fault_info
 from fastgate.dataplane.base.limits cimport Cidr, parse_address
 from fastgate.dataplane.h1.parser cimport (
-    Field, HeadLimits, MAX_FIELDS, MAX_HEAD_BYTES, Parser, header_id, parse_head,
-    parser_init,
+    Field, H_COUNT, HeadLimits, MAX_FIELDS, MAX_HEAD_BYTES, Parser, header_id,
+    parse_head, parser_init,
 )
 from fastgate.dataplane.h1.rewrite cimport (
     RULE_ADD, RULE_REMOVE, RULE_SET, client_address, reason_phrase as c_phrase,
     write_reply as c_write_reply, write_request, write_response,
 )
+from fastgate.dataplane.http.message cimport MAX_HEADER_IDS
 from fastgate.dataplane.route.router cimport RouteQuery, Router, route
 from fastgate.dataplane.telemetry.accesslog cimport (
     LOG_COMBINED,
@@ -36,6 +37,8 @@ from fastgate.dataplane.telemetry.accesslog cimport (
     log_tick,
 )
 from fastgate.dataplane.telemetry.logwriter cimport writer_wait
+
+NEW_IDS = range(H_COUNT, MAX_HEADER_IDS)     # which no name has yet
 
 OPS = {"set": RULE_SET, "add": RULE_ADD, "remove": RULE_REMOVE}
 
@@ -90,8 +93,7 @@ cdef class Message:
         cdef Field *f
         cdef uint32_t n
         cdef int i
-        for i in range(32):
-            h.field_of[i] = -1
+        memset(h.field_of, 0xFF, sizeof(h.field_of))
         if len(fields) > MAX_FIELDS:
             raise ValueError("too many fields")
         for i, row in enumerate(fields):
@@ -119,6 +121,19 @@ cdef class Message:
         h.reason = self.keep(start.pop("reason", b""), &h.reason_len)
         h.upgrade_value = self.keep(start.pop("upgrade", b""), &h.upgrade_len)
         h.upgrade = h.upgrade_len > 0
+
+    def call(self, bytes name, int id):
+        """Give the fields and rules of that name another HeaderId."""
+        cdef int i
+        for i in range(self.head.n_fields):
+            if self.head.fields[i].name[:self.head.fields[i].name_len] == name:
+                self.head.fields[i].id = <uint8_t>id
+        i = 0
+        while self.rules[i].name is not NULL:
+            if self.rules[i].name[:self.rules[i].name_len] == name:
+                self.rules[i].id = <uint8_t>id
+            i += 1
+        return self
 
     cdef void fill_rules(self, Rules *out, list rules) except *:
         cdef int i

@@ -179,7 +179,7 @@ cdef int judge_head(const Script *s, const char *buf, size_t size) noexcept nogi
     cdef char out[canonical.HOST_ROOM]
     cdef char room[8192]
     cdef int i
-    cdef int first[32]
+    cdef int first[<int>wire.H_COUNT]
     if not (
         is_within(h.line, h.line_len, buf, size)
         and is_within(h.target, h.target_len, buf, size)
@@ -206,7 +206,7 @@ cdef int judge_head(const Script *s, const char *buf, size_t size) noexcept nogi
             return 6
         if h.fields[i].id != 0 and first[h.fields[i].id] < 0:
             first[h.fields[i].id] = i
-    for i in range(32):
+    for i in range(wire.H_COUNT):
         if first[i] != h.field_of[i]:
             return 10
     if h.chunked and h.content_length >= 0:

@@ -93,7 +93,7 @@ cdef dict describe(const wire.Head *h):
         "query": span(h.query, h.query_len),
         "reason": span(h.reason, h.reason_len),
         "upgrade_value": span(h.upgrade_value, h.upgrade_len),
-        "field_of": [h.field_of[i] for i in range(32)],
+        "field_of": [h.field_of[i] for i in range(wire.H_COUNT)],
         "fields": fields,
     }
 

@@ -26,24 +26,11 @@ from fastgate.dataplane.h1.writer cimport (
     Out, begin, is_tchar, is_token, is_value, put_field, put_number, put_target,
     put_text, put_value,
 )
+from fastgate.dataplane.http.message cimport id_bit
 
 cdef enum:
     MAX_REQUEST_ID_BYTES = 128  # a longer one is replaced: it is copied into logs
     ADDRESS_BYTES = 46          # INET6_ADDRSTRLEN, the longest text of an address
-
-    # The gateway frames its own messages: these never pass as they came. (The
-    # other hop-by-hop fields, and those that Connection lists, are `dropped`.)
-    FRAMING = (
-        1 << H_CONTENT_LENGTH | 1 << H_TRANSFER_ENCODING | 1 << H_CONNECTION
-        | 1 << H_KEEP_ALIVE | 1 << H_PROXY_CONNECTION | 1 << H_UPGRADE
-        | 1 << H_HTTP2_SETTINGS
-    )
-    # What only a trusted proxy may say of the client (THREATS 49).
-    CLAIMS = (
-        1 << H_X_FORWARDED_FOR | 1 << H_X_FORWARDED_PROTO | 1 << H_X_FORWARDED_HOST
-        | 1 << H_X_FORWARDED_PORT | 1 << H_X_FORWARDED_PREFIX
-        | 1 << H_X_FORWARDED_OTHER | 1 << H_X_REAL_IP | 1 << H_FORWARDED
-    )
 
 # Reason phrases: RFC 9110 section 15, RFC 6585, and the registry's others.
 cdef const char *PHRASES[600]
@@ -151,6 +138,28 @@ cdef bint is_present(const Head *h, HeaderId id) noexcept nogil:
     return False
 
 
+cdef inline uint64_t framing_ids() noexcept nogil:
+    """The gateway frames its own messages: these never pass as they came.
+
+    (The other hop-by-hop fields, and those that Connection lists, are `dropped`.)
+    """
+    return (
+        id_bit(H_CONTENT_LENGTH) | id_bit(H_TRANSFER_ENCODING) | id_bit(H_CONNECTION)
+        | id_bit(H_KEEP_ALIVE) | id_bit(H_PROXY_CONNECTION) | id_bit(H_UPGRADE)
+        | id_bit(H_HTTP2_SETTINGS)
+    )
+
+
+cdef inline uint64_t claim_ids() noexcept nogil:
+    """What only a trusted proxy may say of the client (THREATS 49)."""
+    return (
+        id_bit(H_X_FORWARDED_FOR) | id_bit(H_X_FORWARDED_PROTO)
+        | id_bit(H_X_FORWARDED_HOST) | id_bit(H_X_FORWARDED_PORT)
+        | id_bit(H_X_FORWARDED_PREFIX) | id_bit(H_X_FORWARDED_OTHER)
+        | id_bit(H_X_REAL_IP) | id_bit(H_FORWARDED)
+    )
+
+
 # --- rules --------------------------------------------------------------------
 
 
@@ -205,7 +214,7 @@ cdef bint admit(
 
 
 cdef void put_rules(
-    Out *o, const Rules *rules, uint64_t placed, uint32_t protected
+    Out *o, const Rules *rules, uint64_t placed, uint64_t protected
 ) noexcept nogil:
     """Append what the rules add: every ADD, and a SET that met no field."""
     cdef int i
@@ -218,17 +227,17 @@ cdef void put_rules(
             put_field(o, rule.name, rule.name_len, rule.value, rule.value_len)
 
 
-cdef uint32_t ids_of(const Rules *rules) noexcept nogil:
+cdef uint64_t ids_of(const Rules *rules) noexcept nogil:
     """A bit for each HeaderId that some rule names."""
-    cdef uint32_t ids = 0
+    cdef uint64_t ids = 0
     cdef int i
     for i in range(rules.n):
-        ids |= <uint32_t>1 << rules.rules[i].id
+        ids |= id_bit(rules.rules[i].id)
     return ids
 
 
 cdef inline bint wanted(
-    Out *o, const Rules *rules, uint64_t *placed, uint32_t look,
+    Out *o, const Rules *rules, uint64_t *placed, uint64_t look,
     uint32_t id, const char *name
 ) noexcept nogil:
     """May the gateway write this field of its own making?"""
@@ -237,7 +246,7 @@ cdef inline bint wanted(
 
 cdef inline void put_fields(
     Out *o, const Head *h, const Rules *rules, uint64_t *placed,
-    uint32_t skip, uint32_t look
+    uint64_t skip, uint64_t look
 ) noexcept nogil:
     """Append the fields that pass, in their order, with the names they came with."""
     cdef int i
@@ -341,7 +350,7 @@ cdef void put_scheme(Out *o, const Head *h, const RequestFacts *facts) noexcept 
 
 cdef inline void put_x_forwarded(
     Out *o, const Head *h, const RequestPolicy *policy, const RequestFacts *facts,
-    uint64_t *placed, uint32_t look
+    uint64_t *placed, uint64_t look
 ) noexcept nogil:
     cdef const Rules *rules = &policy.rules
     cdef bint trusted = facts.trusted
@@ -433,26 +442,26 @@ cdef ssize_t write_request(
     cdef const Rules *rules = &policy.rules
     cdef const Field *kept_id = NULL
     cdef uint64_t placed = 0
-    cdef uint32_t protected = <uint32_t>FRAMING | <uint32_t>1 << H_HOST
-    cdef uint32_t skip = protected
-    cdef uint32_t look = 0
+    cdef uint64_t protected = framing_ids() | id_bit(H_HOST)
+    cdef uint64_t skip = protected
+    cdef uint64_t look = 0
     begin(&o, out, room, FAULT_BAD_HEADER, FAULT_HEAD_TOO_LARGE)
     if rules.n:
         if rules.n > MAX_RULES:
             return -FAULT_INTERNAL
         look = ids_of(rules)
     if not facts.trusted:
-        skip |= <uint32_t>CLAIMS
+        skip |= claim_ids()
     if policy.x_forwarded:
-        skip |= <uint32_t>1 << H_X_FORWARDED_FOR
+        skip |= id_bit(H_X_FORWARDED_FOR)
     if policy.forwarded:
-        skip |= <uint32_t>1 << H_FORWARDED
+        skip |= id_bit(H_FORWARDED)
     if policy.request_id:
-        skip |= <uint32_t>1 << H_X_REQUEST_ID
+        skip |= id_bit(H_X_REQUEST_ID)
     if policy.via is not NULL:
         if passed_through(h, policy.via, policy.via_len):
             return -FAULT_LOOP
-        skip |= <uint32_t>1 << H_VIA
+        skip |= id_bit(H_VIA)
 
     put_value(&o, h.method_name, h.method_len)
     put_text(&o, " ")
@@ -541,8 +550,8 @@ cdef ssize_t write_response(
     cdef Out o
     cdef const Rules *rules = &policy.rules
     cdef uint64_t placed = 0
-    cdef uint32_t skip = <uint32_t>FRAMING
-    cdef uint32_t look = 0
+    cdef uint64_t skip = framing_ids()
+    cdef uint64_t look = 0
     cdef int64_t length = framing.content_length
     begin(&o, out, room, FAULT_UPSTREAM_BAD, FAULT_INTERNAL)
     if not 100 <= h.status <= 999:
@@ -552,9 +561,9 @@ cdef ssize_t write_response(
             return -FAULT_INTERNAL
         look = ids_of(rules)
     if policy.server is not NULL:
-        skip |= <uint32_t>1 << H_SERVER
+        skip |= id_bit(H_SERVER)
     if policy.via is not NULL:
-        skip |= <uint32_t>1 << H_VIA
+        skip |= id_bit(H_VIA)
 
     put_status(&o, h.status, h.reason, h.reason_len)
     put_fields(&o, h, rules, &placed, skip, look)
@@ -592,7 +601,7 @@ cdef ssize_t write_response(
     if policy.via is not NULL and wanted(&o, rules, &placed, look, H_VIA, "Via"):
         put_via(&o, h, policy.via, policy.via_len)
     if rules.n:
-        put_rules(&o, rules, placed, <uint32_t>FRAMING)
+        put_rules(&o, rules, placed, framing_ids())
     put_text(&o, "\r\n")
     return -o.fault if o.fault else o.at - out
 

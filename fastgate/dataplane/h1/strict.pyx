@@ -5,7 +5,7 @@ its rule stands. What is refused is listed in tests/unit/dataplane/h1/test_parse
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from fastgate.dataplane.base.faults cimport (
@@ -24,7 +24,7 @@ from fastgate.dataplane.http.message cimport (
     CANON_BYTES, MAX_HEAD_BYTES, METHOD_CONNECT, METHOD_OPTIONS,
     Field, Head, HeadLimits, broke,
     H_HOST, H_CONTENT_LENGTH, H_TRANSFER_ENCODING, H_CONNECTION, H_UPGRADE,
-    H_HTTP2_SETTINGS, H_EXPECT, UNDERSCORES_PASS,
+    H_HTTP2_SETTINGS, H_EXPECT, UNDERSCORES_PASS, id_bit,
 )
 
 assert 2 * HOST_ROOM + MAX_HEAD_BYTES < CANON_BYTES
@@ -112,7 +112,7 @@ cdef int64_t read_length(const Field *f) noexcept nogil:
     return length
 
 
-cdef int read_framing(Head *h, uint32_t doubled, bint response) noexcept nogil:
+cdef int read_framing(Head *h, uint64_t doubled, bint response) noexcept nogil:
     """Fill content_length and chunked (RFC 9112 section 6.3); exactly one of them.
 
     A response may say the same Content-Length more than once (RFC 9110 section 8.6).
@@ -122,11 +122,11 @@ cdef int read_framing(Head *h, uint32_t doubled, bint response) noexcept nogil:
     cdef int length = first(h, H_CONTENT_LENGTH)
     h.content_length = -1
     h.chunked = False
-    if doubled & (1 << H_CONTENT_LENGTH) and not response:
+    if doubled & id_bit(H_CONTENT_LENGTH) and not response:
         return broke_in(
             h, FAULT_BAD_FRAMING, "more than one Content-Length", H_CONTENT_LENGTH
         )
-    if doubled & (1 << H_TRANSFER_ENCODING):
+    if doubled & id_bit(H_TRANSFER_ENCODING):
         return broke_in(
             h, FAULT_BAD_FRAMING, "more than one Transfer-Encoding",
             H_TRANSFER_ENCODING,
@@ -149,7 +149,7 @@ cdef int read_framing(Head *h, uint32_t doubled, bint response) noexcept nogil:
         h.content_length = read_length(&h.fields[length])
         if h.content_length < 0:
             return broke_in(h, FAULT_BAD_FRAMING, NOT_A_LENGTH, H_CONTENT_LENGTH)
-        if doubled & (1 << H_CONTENT_LENGTH):
+        if doubled & id_bit(H_CONTENT_LENGTH):
             for i in range(length + 1, h.n_fields):
                 if (
                     h.fields[i].id == H_CONTENT_LENGTH
@@ -218,7 +218,7 @@ cdef bint names_h2c(const char *at, size_t n) noexcept nogil:
     return False
 
 
-cdef int read_options(Head *h, uint32_t doubled) noexcept nogil:
+cdef int read_options(Head *h, uint64_t doubled) noexcept nogil:
     """Fill keep_alive, upgrade and upgrade_value from Connection and Upgrade."""
     cdef int options = 0
     cdef int upgrade = first(h, H_UPGRADE)
@@ -240,7 +240,7 @@ cdef int read_options(Head *h, uint32_t doubled) noexcept nogil:
     h.upgrade = (
         h.minor == 1
         and options & CONNECTION_UPGRADE != 0
-        and not doubled & (1 << H_UPGRADE)
+        and not doubled & id_bit(H_UPGRADE)
         and h.upgrade_len > 0
         and first(h, H_HTTP2_SETTINGS) < 0
         and not names_h2c(h.upgrade_value, h.upgrade_len)
@@ -312,13 +312,13 @@ cdef int check_request_line(
     return FAULT_NONE
 
 
-cdef int read_host(Head *h, uint32_t doubled, HostForm *host) noexcept nogil:
+cdef int read_host(Head *h, uint64_t doubled, HostForm *host) noexcept nogil:
     """Fill host and authority from Host; HTTP/1.0 may have none."""
     cdef int index = first(h, H_HOST)
     host.host_len = host.authority_len = 0
     host.host = host.authority = h.canon
     host.port = 0
-    if doubled & (1 << H_HOST):
+    if doubled & id_bit(H_HOST):
         return broke_in(h, FAULT_BAD_HOST, "more than one Host", H_HOST)
     if index < 0:
         if h.minor == 0:
@@ -425,7 +425,7 @@ cdef int finish_request(
 ) noexcept nogil:
     """Judge a request head that llhttp took, line[:end - line], and complete `h`."""
     cdef HostForm host
-    cdef uint32_t doubled
+    cdef uint64_t doubled
     cdef int fault
     if h.target_len > limits.max_target_bytes:
         return broke(
@@ -508,7 +508,7 @@ cdef int check_status_line(
 
 cdef int finish_response(Head *h) noexcept nogil:
     """Judge the fields of a response head, whose status line was read."""
-    cdef uint32_t doubled
+    cdef uint64_t doubled
     h.method = 0
     h.method_name = NULL
     h.method_len = 0

@@ -16,11 +16,11 @@ from fastgate.dataplane.http.message cimport (
     H_UPGRADE, H_HTTP2_SETTINGS, H_EXPECT, H_X_FORWARDED_FOR, H_X_FORWARDED_PROTO,
     H_X_FORWARDED_HOST, H_X_FORWARDED_PORT, H_X_FORWARDED_PREFIX, H_X_FORWARDED_OTHER,
     H_X_REAL_IP, H_FORWARDED, H_X_REQUEST_ID, H_VIA, H_SERVER, H_DATE, H_USER_AGENT,
-    H_REFERER, H_AUTHORIZATION, H_COOKIE, H_COUNT,
-    UNDERSCORES_DROP, UNDERSCORES_SAFE,
+    H_REFERER, H_AUTHORIZATION, H_COOKIE, H_COUNT, MAX_HEADER_IDS,
+    UNDERSCORES_DROP, UNDERSCORES_SAFE, id_bit,
 )
 
-assert H_COUNT <= 32, "field_of has 32 places"
+assert H_COUNT <= MAX_HEADER_IDS, "more ids than a set of them has bits"
 
 cdef enum:
     MAX_RULED = 64              # longer than every name with a rule
@@ -168,12 +168,12 @@ cdef bint reads_as_ruled(const char *name, size_t n) noexcept nogil:
     return header_id(dashed, n) != H_OTHER
 
 
-cdef uint32_t sort_fields(Head *h, bint response, int underscores) noexcept nogil:
-    """Trim values, give ids, fill field_of; returns the ids seen twice, as bits.
+cdef uint64_t sort_fields(Head *h, bint response, int underscores) noexcept nogil:
+    """Trim values, give ids, fill field_of; returns the ids seen twice.
 
     underscores  an Underscores. Responses keep such names: no origin reads them
     """
-    cdef uint32_t doubled = 0
+    cdef uint64_t doubled = 0
     cdef int i
     cdef int id
     cdef Field *f
@@ -197,7 +197,7 @@ cdef uint32_t sort_fields(Head *h, bint response, int underscores) noexcept nogi
         if h.field_of[id] < 0:
             h.field_of[id] = i
         else:
-            doubled |= <uint32_t>1 << id
+            doubled |= id_bit(id)
     return doubled
 
 

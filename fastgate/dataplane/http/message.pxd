@@ -5,7 +5,7 @@ Runs in: worker. A Head borrows spans of the bytes it was read from and of its o
 connection, because a head that is not complete yet is kept as bytes, not as spans.
 """
 
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     MAX_FIELDS = 513        # room in a Head; the configured limit is at most 512
@@ -14,6 +14,7 @@ cdef enum:
     CANON_BYTES = MAX_HEAD_BYTES + 1024     # two hosts and a whole target
     LLHTTP_BYTES = 96
     MAX_METHOD_BYTES = 32   # of a method we do not know, to call it one
+    MAX_HEADER_IDS = 64     # a set of HeaderIds is one bit each of an uint64_t
 
 cdef enum:                  # llhttp's numbers of methods that are a case of their own
     METHOD_CONNECT = 5
@@ -52,7 +53,11 @@ cdef enum HeaderId:         # names the gateway itself has a rule for
     H_REFERER
     H_AUTHORIZATION
     H_COOKIE
-    H_COUNT
+    H_COUNT                 # at most MAX_HEADER_IDS
+
+cdef inline uint64_t id_bit(int id) noexcept nogil:
+    """The set of one HeaderId."""
+    return <uint64_t>1 << id
 
 cdef struct Field:          # one header line; spans borrowed from the message
     const char *name
@@ -103,7 +108,7 @@ cdef struct Head:
     uint32_t sent_len       # and how much of it was there
     const char *rule        # names the rule it broke, static text; NULL: none
     uint32_t rule_at        # offset of the byte that broke it
-    int16_t field_of[32]    # [HeaderId] index of its first field, or -1 (H_COUNT <= 32)
+    int16_t field_of[H_COUNT]   # [HeaderId] index of its first field, or -1
     Field fields[MAX_FIELDS]
     char canon[CANON_BYTES]
 

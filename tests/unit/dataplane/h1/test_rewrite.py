@@ -557,6 +557,24 @@ def test_rules_of_one_name_work_in_their_order():
     assert after(assign, remove, add) == [b"+"]
 
 
+@pytest.mark.parametrize("id", probe.NEW_IDS)
+def test_a_rule_of_any_id_meets_its_name_and_no_other(id):
+    fields = ((b"New", b"1"), (b"Old", b"2"))
+
+    def passed(rules):
+        made = RequestProbe(
+            fields, authority=b"a", rules=rules, x_forwarded=True, forwarded=True,
+            request_id=True, via=b"v", peer=b"unix:", port=0,
+        )  # fmt: skip
+        _, written = head_of(made.call(b"New", id).write())
+        return [f for f in written if f[0] in (b"New", b"Old")]
+
+    assert passed([]) == list(fields)
+    assert passed([("set", b"New", b"3")]) == [(b"New", b"3"), (b"Old", b"2")]
+    assert passed([("add", b"New", b"3")]) == [*fields, (b"New", b"3")]
+    assert passed([("remove", b"New", b"")]) == [(b"Old", b"2")]
+
+
 def test_rules_reach_what_the_gateway_makes():
     how = {
         "x_forwarded": True,
