@@ -31,7 +31,7 @@ FLOORS = [
     ("h1", "base native http", "strict chunked parser writer via rewrite"),
     ("balance", "base shared", "policies"),
     ("plan", "base http route telemetry h1 balance", "plan"),
-    ("conn", "base shared route telemetry h1 balance plan", "conn idle peer"),
+    ("conn", "base shared route telemetry h1 balance plan", "steps conn idle peer"),
     ("h1", "base shared http balance plan conn", "pool origin client"),
     ("balance", "base shared telemetry h1 plan conn", "key queue attempt"),
     (

@@ -27,7 +27,8 @@ from fastgate.dataplane.base.faults cimport (
     fault_info,
 )
 from fastgate.dataplane.base.limits cimport budget_take, random_next
-from fastgate.dataplane.conn.conn cimport MAX_TRIES, STEP_TUNNEL, Exchange, Worker
+from fastgate.dataplane.conn.conn cimport MAX_TRIES, Exchange, Worker
+from fastgate.dataplane.conn.steps cimport ENDING_CUT_BOTH, step_info
 from fastgate.dataplane.plan.plan cimport UpstreamPlan
 from fastgate.dataplane.shared.slots cimport EndpointSlot, settle
 from fastgate.dataplane.telemetry.incidents cimport (
@@ -143,7 +144,10 @@ cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
     x.endpoint = -1
     if fault != FAULT_NONE:
         info = fault_info(fault)
-        failed = info.side == SIDE_UPSTREAM and x.step != STEP_TUNNEL
+        failed = (
+            info.side == SIDE_UPSTREAM
+            and step_info(x.step).ending != ENDING_CUT_BOTH
+        )
     settle(w.shared, w.slot, endpoint, failed)
     if not failed or not info.ejects:
         return

@@ -23,6 +23,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastgate.dataplane.balance.policies cimport Group
 from fastgate.dataplane.base.limits cimport Random, RetryBudget
 from fastgate.dataplane.base.memory cimport Bytes, Slab, SlabItem, Timer, Wheel
+from fastgate.dataplane.conn.steps cimport (
+    STEP_FORWARD, STEP_GATHER, STEP_RELAY, STEP_TUNNEL,
+)
 from fastgate.dataplane.h1.parser cimport Head, Parser
 from fastgate.dataplane.h1.rewrite cimport Framing
 from fastgate.dataplane.plan.plan cimport (
@@ -137,17 +140,6 @@ cdef struct Pool:               # of one endpoint
     int32_t most_open           # 0: no limit
     int32_t group               # whose member it is
     int32_t member              # its place there
-
-cdef enum Step:                 # of an Exchange; the table is in exchange.pyx
-    STEP_PICK = 0
-    STEP_GATHER
-    STEP_QUEUED
-    STEP_CONNECT
-    STEP_FORWARD
-    STEP_RELAY
-    STEP_TUNNEL
-    STEP_DRAIN
-    STEP_DONE
 
 cdef struct Stash:              # what the log line needs, copied while it is there
     Bytes bytes

@@ -1,23 +1,7 @@
 """One request and its response, from the head to the log line. Runs in: worker.
 
-The steps of an exchange, who keeps its time, and what a fault does to it:
-
-    step      waits for                  timer               a fault leads to
-    -------   ------------------------   -----------------   ------------------------
-    GATHER    buffer_request of body     body_timeout        reply
-    PICK      nothing: passes through    -                   reply
-    QUEUED    a connection to come free  queue_timeout       reply
-    CONNECT   the endpoint to accept     connect_timeout     another endpoint, or reply
-    FORWARD   the response head          upstream_timeout    replay, retry, or reply
-    RELAY     the response body          between_timeout     as above, or client is cut
-    TUNNEL    either side                tunnel_timeout      both are cut
-    DRAIN     the client to read it all  send_timeout        client is reset
-    DONE      nothing: is freed          -                   -
-
-    (GATHER) -> PICK -> CONNECT -> FORWARD -> RELAY -> (DRAIN) -> DONE
-                 ^  \\-> FORWARD (pooled)  |  \\-> TUNNEL
-                 |   \\-> QUEUED -> PICK   |
-                 '---- replay / retry -----'
+conn/steps has the table of steps: who is awaited, for how long, and what a fault
+leads to.
 
 `deadline` and the client's own times (body, rate, send) hold in every step, but a
 tunnel has no deadline: it is no answer that comes late.
@@ -64,7 +48,6 @@ from fastgate.dataplane.base.faults cimport (
     FAULT_NONE,
     FAULT_NO_ENDPOINT,
     FAULT_QUEUE_FULL,
-    FAULT_QUEUE_TIMEOUT,
     FAULT_SEND_TIMEOUT,
     FAULT_SEND_TOO_SLOW,
     FAULT_UPSTREAM_BAD,
@@ -85,15 +68,6 @@ from fastgate.dataplane.conn.conn cimport (
     BODY_RAW,
     LIFE_BUSY,
     REQUEST_HEAD_BYTES,
-    STEP_CONNECT,
-    STEP_DONE,
-    STEP_DRAIN,
-    STEP_FORWARD,
-    STEP_GATHER,
-    STEP_PICK,
-    STEP_QUEUED,
-    STEP_RELAY,
-    STEP_TUNNEL,
     Downstream,
     Exchange,
     ExchangeEvents,
@@ -103,6 +77,19 @@ from fastgate.dataplane.conn.conn cimport (
     conn_stage,
     conn_staged,
     conn_unstage,
+)
+from fastgate.dataplane.conn.steps cimport (
+    ENDING_CUT_BOTH,
+    STEP_CONNECT,
+    STEP_DONE,
+    STEP_DRAIN,
+    STEP_FORWARD,
+    STEP_GATHER,
+    STEP_PICK,
+    STEP_QUEUED,
+    STEP_RELAY,
+    STEP_TUNNEL,
+    step_info,
 )
 from fastgate.dataplane.exchange.record cimport (
     record_begin, record_end, record_id, record_refused,
@@ -375,8 +362,7 @@ cdef void wake_queue(Worker *w, int group) noexcept nogil:
 
 
 cdef void exchange_timer(Worker *w, Exchange *x) noexcept nogil:
-    if x.step == STEP_QUEUED:
-        abandon(w, x, FAULT_QUEUE_TIMEOUT)
+    abandon(w, x, step_info(x.step).late)
 
 
 # --- the request goes upstream ---------------------------------------------
@@ -634,7 +620,7 @@ cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
     if x.step == STEP_QUEUED:
         wait_no_more(w, x)
         x.step = STEP_PICK
-    if x.step == STEP_TUNNEL:
+    if step_info(x.step).ending == ENDING_CUT_BOTH:
         x.upstream_ops.cut(w, x)
     else:
         x.upstream_ops.reset(w, x)

@@ -58,7 +58,6 @@ from fastgate.dataplane.conn.conn cimport (
     PHASE_LINGER,
     READS_PER_TURN,
     RESPONSE_HEAD_BYTES,
-    STEP_TUNNEL,
     Conn,
     Downstream,
     Exchange,
@@ -86,6 +85,7 @@ from fastgate.dataplane.conn.conn cimport (
 )
 from fastgate.dataplane.conn.idle cimport has_news, idle_add, idle_longest, idle_remove
 from fastgate.dataplane.conn.peer cimport peer_name
+from fastgate.dataplane.conn.steps cimport STEP_TUNNEL, step_info
 from fastgate.dataplane.h1.parser cimport (
     MAX_HEAD_BYTES, is_blank_head, chunk_rule, parse_head, parser_init, read_chunked,
 )
@@ -416,7 +416,7 @@ cdef void downstream_event(Worker *w, Downstream *d, uint32_t events) noexcept n
         and not w.gateway.half_close
         and d.exchange is not NULL
         and c.body_kind == BODY_NONE
-        and d.exchange.step != STEP_TUNNEL
+        and not step_info(d.exchange.step).passes_fin
     ):
         # It cannot be told whether the client has only ended its own side or is
         # gone; by configuration, it is gone.

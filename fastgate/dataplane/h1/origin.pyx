@@ -13,7 +13,6 @@ from libc.string cimport memcpy
 from fastgate.dataplane.base.atomics cimport fg_bump32
 from fastgate.dataplane.base.faults cimport (
     FAULT_CONNECT,
-    FAULT_CONNECT_TIMEOUT,
     FAULT_INTERNAL,
     FAULT_LOCAL_CONNECT,
     FAULT_NONE,
@@ -22,8 +21,6 @@ from fastgate.dataplane.base.faults cimport (
     FAULT_UPSTREAM_BUSY,
     FAULT_UPSTREAM_CUT,
     FAULT_UPSTREAM_RESET,
-    FAULT_UPSTREAM_STALLED,
-    FAULT_UPSTREAM_TIMEOUT,
 )
 from fastgate.dataplane.base.memory cimport (
     Bytes,
@@ -88,8 +85,6 @@ from fastgate.dataplane.conn.conn cimport (
     LIFE_LEAVING,
     LEAVE_LOOK_MS,
     READS_PER_TURN,
-    STEP_FORWARD,
-    STEP_TUNNEL,
     Conn,
     Exchange,
     Pool,
@@ -107,6 +102,9 @@ from fastgate.dataplane.conn.conn cimport (
     conn_send,
     conn_write,
     conn_write_chunk,
+)
+from fastgate.dataplane.conn.steps cimport (
+    STEP_FORWARD, STEP_RELAY, STEP_TUNNEL, step_info,
 )
 from fastgate.dataplane.h1.parser cimport (
     H_KEEP_ALIVE, Field, chunk_rule, parse_head, parser_init, read_chunked, same_name,
@@ -392,11 +390,9 @@ cdef void upstream_timer(Worker *w, Upstream *u) noexcept nogil:
         leave(w, u)
     elif u.life == LIFE_IDLE or x is NULL:
         upstream_close(w, u, False)
-    elif u.life == LIFE_CONNECTING:
-        w.events.upstream_fault(w, x, FAULT_CONNECT_TIMEOUT)
     elif (
         not x.request_done
-        and x.step != STEP_TUNNEL
+        and (x.step == STEP_FORWARD or x.step == STEP_RELAY)
         and bytes_len(&u.conn.output) == 0
     ):
         # The endpoint has all there is of the request: it may be waiting for the
@@ -405,10 +401,8 @@ cdef void upstream_timer(Worker *w, Upstream *u) noexcept nogil:
     elif u.head_done and x.client_ops.is_full(w, x):
         # It is us who do not read: the client's own timer decides.
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).between_timeout_ms)
-    elif u.head_done:
-        w.events.upstream_fault(w, x, FAULT_UPSTREAM_STALLED)
     else:
-        w.events.upstream_fault(w, x, FAULT_UPSTREAM_TIMEOUT)
+        w.events.upstream_fault(w, x, step_info(x.step).late)
 
 
 # --- reading ---------------------------------------------------------------
