@@ -1,12 +1,27 @@
 """The one door to compiled code.
 
-Runs in: every process (Region, Plan, LineWriter, LIMITS), worker (Engine).
+Runs in: every process (Region, Plan, LineWriter, LIMITS, FAULTS), worker (Engine).
 """
 
 from collections.abc import Sequence
 from typing import Any, final
 
-__all__ = ["LIMITS", "Engine", "LineWriter", "Plan", "Region", "native_versions"]
+__all__ = [
+    "FAULTS",
+    "LIMITS",
+    "Engine",
+    "LineWriter",
+    "Plan",
+    "Region",
+    "native_versions",
+]
+
+FAULTS: dict[str, dict[str, Any]]
+"""How a request can end other than well, by the word for it in the access log.
+
+`status`, `side` (client, gateway, upstream), whether it `ejects` the endpoint, and
+`when` it is given, in Markdown. ci/fault_table.py makes the documentation of it.
+"""
 
 LIMITS: dict[str, int]
 """What compiled code has room for, by the names of config/bounds.py."""

@@ -1,6 +1,6 @@
 """The one door to compiled code: what Python may use of the data plane.
 
-Runs in: every process (Region, Plan, LineWriter, LIMITS), worker (Engine).
+Runs in: every process (Region, Plan, LineWriter, LIMITS, FAULTS), worker (Engine).
 Balancing, the shared counters behind least connections and the loop of a worker live
 in the rooms of `dataplane`; nothing outside them imports a compiled module but this
 one.
@@ -17,6 +17,7 @@ from fastgate.dataplane.plan.plan cimport MAX_UNIX_PATH_BYTES
 from fastgate.dataplane.shared.slots cimport MAX_ENDPOINTS, MAX_WEIGHT, MAX_WORKERS
 from fastgate.dataplane.telemetry.accesslog cimport MIN_LOG_BYTES
 
+from fastgate.dataplane.base.faults import FAULTS
 from fastgate.dataplane.engine.engine import Engine
 from fastgate.dataplane.telemetry.logwriter import LineWriter
 from fastgate.dataplane.native.llhttp import native_versions
@@ -41,4 +42,6 @@ LIMITS = {
     "UNIX_PATH_BYTES": MAX_UNIX_PATH_BYTES,
 }
 
-__all__ = ["LIMITS", "Engine", "LineWriter", "Plan", "Region", "native_versions"]
+__all__ = [
+    "FAULTS", "LIMITS", "Engine", "LineWriter", "Plan", "Region", "native_versions",
+]

@@ -1,24 +1,24 @@
 """Faults are values: how a request can end other than well.
 
-Runs in: worker. The data plane returns a Fault, it never raises; one table in
+Runs in: every process. The data plane returns a Fault and never raises; a table in
 faults.pyx gives each its status, the word that the access log shows, whose doing
-it was, and whether it is held against the endpoint. Retrying is decided in one
-place, exchange.pyx.
+it was, when it is given, and whether it is held against the endpoint. Retrying is
+decided in one place, exchange.pyx.
 """
 
 cdef enum Fault:
     FAULT_NONE = 0
     FAULT_PARTIAL           # not a fault: the message is not complete yet
     # The client's: answered with a 4xx or 5xx, never retried.
-    FAULT_BAD_REQUEST       # the request line or a header line is malformed
-    FAULT_BAD_FRAMING       # Content-Length and Transfer-Encoding disagree
-    FAULT_BAD_HOST          # Host is missing, doubled or not a host
-    FAULT_BAD_TARGET        # the target is malformed, or leaves the root
-    FAULT_AMBIGUOUS_PATH    # its readings take different routes
-    FAULT_BAD_HEADER        # a name or value that may not be forwarded
-    FAULT_BAD_CONNECTION    # Connection lists too many names
-    FAULT_BAD_CHUNK         # chunked framing is malformed or mostly overhead
-    FAULT_BAD_TRAILER       # the trailer section is malformed or too large
+    FAULT_BAD_REQUEST
+    FAULT_BAD_FRAMING
+    FAULT_BAD_HOST
+    FAULT_BAD_TARGET
+    FAULT_AMBIGUOUS_PATH
+    FAULT_BAD_HEADER
+    FAULT_BAD_CONNECTION
+    FAULT_BAD_CHUNK
+    FAULT_BAD_TRAILER
     FAULT_HEAD_TOO_LARGE
     FAULT_TOO_MANY_FIELDS
     FAULT_TARGET_TOO_LONG
@@ -26,37 +26,37 @@ cdef enum Fault:
     FAULT_METHOD_UNKNOWN
     FAULT_METHOD_CONNECT
     FAULT_VERSION
-    FAULT_TRANSFER_CODING   # a transfer coding other than chunked
-    FAULT_EXPECTATION       # Expect: something other than 100-continue
+    FAULT_TRANSFER_CODING
+    FAULT_EXPECTATION
     FAULT_HEADER_TIMEOUT
     FAULT_BODY_TIMEOUT
     FAULT_BODY_TOO_SLOW
-    FAULT_CLIENT_ABORT      # the client went away, or ended its body early
-    FAULT_SEND_TIMEOUT      # the client stopped reading
-    FAULT_SEND_TOO_SLOW     # it reads less than min_send_rate
+    FAULT_CLIENT_ABORT
+    FAULT_SEND_TIMEOUT
+    FAULT_SEND_TOO_SLOW
     # Ours.
-    FAULT_METHOD_REFUSED    # one that the listener names
+    FAULT_METHOD_REFUSED
     FAULT_METHOD_TRACE
     FAULT_NO_ROUTE
-    FAULT_LOOP              # Via holds our own name: it was forwarded before
-    FAULT_NO_ENDPOINT       # every endpoint is down, ejected or already tried
+    FAULT_LOOP
+    FAULT_NO_ENDPOINT
     FAULT_QUEUE_FULL
     FAULT_QUEUE_TIMEOUT
-    FAULT_OVERLOAD          # the worker is at its connection limit
+    FAULT_OVERLOAD
     FAULT_DEADLINE
-    FAULT_DRAINED           # shut down before the exchange could finish
+    FAULT_DRAINED
     FAULT_LOCAL_CONNECT     # our kernel gives no port, or forbids: nothing was sent
-    FAULT_INTERNAL          # out of memory, or our own head has no room
+    FAULT_INTERNAL
     # The upstream's.
     FAULT_CONNECT           # refused or unreachable: nothing was sent
     FAULT_CONNECT_TIMEOUT   # as above
     FAULT_UPSTREAM_BUSY     # its queue of connections is full: nothing was sent
-    FAULT_UPSTREAM_RESET    # closed or reset before its answer was whole
-    FAULT_UPSTREAM_HEAD     # a head larger than our limits
-    FAULT_UPSTREAM_BAD      # an answer that may not be forwarded
-    FAULT_UPSTREAM_TIMEOUT  # no answer in time
-    FAULT_UPSTREAM_STALLED  # an answer that stopped half way
-    FAULT_UPSTREAM_CUT      # an answer that ended half way
+    FAULT_UPSTREAM_RESET
+    FAULT_UPSTREAM_HEAD
+    FAULT_UPSTREAM_BAD
+    FAULT_UPSTREAM_TIMEOUT
+    FAULT_UPSTREAM_STALLED
+    FAULT_UPSTREAM_CUT
     FAULT_COUNT
 
 cdef enum Side:
@@ -70,5 +70,6 @@ cdef struct FaultInfo:
     bint ejects         # held against the endpoint: in a row, it is skipped
     const char *reason  # the access log's word, NUL-terminated
     const char *text    # the body's one line, NUL-terminated, no newline
+    const char *when    # what it is for, in Markdown: for the documentation
 
 cdef const FaultInfo *fault_info(int fault) noexcept nogil
