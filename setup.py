@@ -25,7 +25,7 @@ FLOORS = [
     ("base", "", "atomics system words memory faults limits"),
     ("native", "base", "llhttp"),
     ("shared", "base", "slots"),
-    ("http", "base", "message fields canonical"),
+    ("http", "base", "message fields canonical status client"),
     ("route", "base http", "router readings"),
     ("telemetry", "base shared", "incidents logwriter accesslog"),
     ("h1", "base native http", "strict chunked parser writer via rewrite"),
@@ -33,7 +33,7 @@ FLOORS = [
     ("plan", "base http route telemetry h1 balance", "plan"),
     ("conn", "base shared route telemetry h1 balance plan", "steps conn idle peer"),
     ("h1", "base shared http balance plan conn", "pool origin client"),
-    ("balance", "base shared telemetry h1 plan conn", "key queue attempt"),
+    ("balance", "base shared http telemetry h1 plan conn", "key queue attempt"),
     (
         "exchange",
         "base shared http route telemetry h1 balance plan conn",

@@ -14,7 +14,7 @@ from fastgate.dataplane.balance.policies cimport POLICY_HASH, POLICY_IP_HASH, ha
 from fastgate.dataplane.base.limits cimport parse_address
 from fastgate.dataplane.conn.conn cimport Downstream, Exchange, Worker
 from fastgate.dataplane.h1.parser cimport H_COOKIE, Field, Head, same_name
-from fastgate.dataplane.h1.rewrite cimport client_address
+from fastgate.dataplane.http.client cimport client_address
 from fastgate.dataplane.plan.plan cimport (
     KEY_COOKIE, KEY_HEADER, KEY_PATH, KEY_QUERY, UpstreamPlan,
 )

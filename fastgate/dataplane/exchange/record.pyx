@@ -18,7 +18,7 @@ from fastgate.dataplane.conn.conn cimport Exchange, Worker
 from fastgate.dataplane.h1.parser cimport (
     H_AUTHORIZATION, H_REFERER, H_USER_AGENT, Field, Head, same_name,
 )
-from fastgate.dataplane.h1.rewrite cimport client_address
+from fastgate.dataplane.http.client cimport client_address
 from fastgate.dataplane.telemetry.accesslog cimport (
     LOG_COMBINED_PLUS, LOG_JSON, LOG_OFF, LogRecord, Text, log_line, log_tick,
 )

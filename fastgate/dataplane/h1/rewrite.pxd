@@ -8,7 +8,6 @@ message. Writers return the bytes written, or a negative Fault.
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
-from fastgate.dataplane.base.limits cimport Cidr
 from fastgate.dataplane.h1.parser cimport Head
 
 cdef enum:
@@ -81,8 +80,3 @@ cdef ssize_t write_reply(
     const char *server, uint32_t server_len, const char *date, const char *allow,
     bint close, bint head_only
 ) noexcept nogil
-cdef size_t client_address(
-    const Head *h, const Cidr *trusted, int n_trusted,
-    const char *peer, size_t peer_len, char *out, size_t room
-) noexcept nogil
-cdef const char *reason_phrase(int status) noexcept nogil

@@ -6,13 +6,12 @@ copied and costs no more than that. Copying and checking are writer.pxd's.
 """
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, strlen
+from libc.string cimport strlen
 
 from fastgate.dataplane.base.faults cimport (
     FAULT_BAD_HEADER, FAULT_HEAD_TOO_LARGE, FAULT_INTERNAL, FAULT_LOOP,
     FAULT_UPSTREAM_BAD,
 )
-from fastgate.dataplane.base.limits cimport is_trusted, parse_address
 from fastgate.dataplane.h1.parser cimport (
     Field, H_CONNECTION, H_CONTENT_LENGTH, H_DATE, H_FORWARDED, H_HOST,
     H_HTTP2_SETTINGS,
@@ -27,87 +26,10 @@ from fastgate.dataplane.h1.writer cimport (
     put_text, put_value,
 )
 from fastgate.dataplane.http.message cimport id_bit
+from fastgate.dataplane.http.status cimport reason_phrase
 
 cdef enum:
     MAX_REQUEST_ID_BYTES = 128  # a longer one is replaced: it is copied into logs
-    ADDRESS_BYTES = 46          # INET6_ADDRSTRLEN, the longest text of an address
-
-# Reason phrases: RFC 9110 section 15, RFC 6585, and the registry's others.
-cdef const char *PHRASES[600]
-
-
-cdef void fill_phrases() noexcept:
-    cdef int c
-    for c in range(600):
-        PHRASES[c] = ""
-    PHRASES[100] = "Continue"
-    PHRASES[101] = "Switching Protocols"
-    PHRASES[102] = "Processing"
-    PHRASES[103] = "Early Hints"
-    PHRASES[200] = "OK"
-    PHRASES[201] = "Created"
-    PHRASES[202] = "Accepted"
-    PHRASES[203] = "Non-Authoritative Information"
-    PHRASES[204] = "No Content"
-    PHRASES[205] = "Reset Content"
-    PHRASES[206] = "Partial Content"
-    PHRASES[207] = "Multi-Status"
-    PHRASES[208] = "Already Reported"
-    PHRASES[226] = "IM Used"
-    PHRASES[300] = "Multiple Choices"
-    PHRASES[301] = "Moved Permanently"
-    PHRASES[302] = "Found"
-    PHRASES[303] = "See Other"
-    PHRASES[304] = "Not Modified"
-    PHRASES[305] = "Use Proxy"
-    PHRASES[307] = "Temporary Redirect"
-    PHRASES[308] = "Permanent Redirect"
-    PHRASES[400] = "Bad Request"
-    PHRASES[401] = "Unauthorized"
-    PHRASES[402] = "Payment Required"
-    PHRASES[403] = "Forbidden"
-    PHRASES[404] = "Not Found"
-    PHRASES[405] = "Method Not Allowed"
-    PHRASES[406] = "Not Acceptable"
-    PHRASES[407] = "Proxy Authentication Required"
-    PHRASES[408] = "Request Timeout"
-    PHRASES[409] = "Conflict"
-    PHRASES[410] = "Gone"
-    PHRASES[411] = "Length Required"
-    PHRASES[412] = "Precondition Failed"
-    PHRASES[413] = "Content Too Large"
-    PHRASES[414] = "URI Too Long"
-    PHRASES[415] = "Unsupported Media Type"
-    PHRASES[416] = "Range Not Satisfiable"
-    PHRASES[417] = "Expectation Failed"
-    PHRASES[421] = "Misdirected Request"
-    PHRASES[422] = "Unprocessable Content"
-    PHRASES[423] = "Locked"
-    PHRASES[424] = "Failed Dependency"
-    PHRASES[425] = "Too Early"
-    PHRASES[426] = "Upgrade Required"
-    PHRASES[428] = "Precondition Required"
-    PHRASES[429] = "Too Many Requests"
-    PHRASES[431] = "Request Header Fields Too Large"
-    PHRASES[451] = "Unavailable For Legal Reasons"
-    PHRASES[500] = "Internal Server Error"
-    PHRASES[501] = "Not Implemented"
-    PHRASES[502] = "Bad Gateway"
-    PHRASES[503] = "Service Unavailable"
-    PHRASES[504] = "Gateway Timeout"
-    PHRASES[505] = "HTTP Version Not Supported"
-    PHRASES[506] = "Variant Also Negotiates"
-    PHRASES[507] = "Insufficient Storage"
-    PHRASES[508] = "Loop Detected"
-    PHRASES[511] = "Network Authentication Required"
-
-
-fill_phrases()
-
-
-cdef const char *reason_phrase(int status) noexcept nogil:
-    """The standard phrase of a status, NUL-terminated; empty if it has none."""
-    return PHRASES[status if 0 <= status < 600 else 0]
 
 
 cdef bint put_list(Out *o, const Head *h, HeaderId id) noexcept nogil:
@@ -653,98 +575,3 @@ cdef ssize_t write_reply(
         put_value(&o, text, strlen(text))
         put_text(&o, "\n")
     return -o.fault if o.fault else o.at - out
-
-
-# --- whose request it is ------------------------------------------------------
-
-
-cdef bint read_element(
-    const char **at, size_t *n, uint8_t *address
-) noexcept nogil:
-    """Read one element of X-Forwarded-For: narrow [at, at + n) to its address.
-
-    `192.0.2.1`, `192.0.2.1:8080`, `2001:db8::1`, `[2001:db8::1]` and
-    `[2001:db8::1]:8080` are understood; anything else returns False.
-    """
-    cdef const char *p = at[0]
-    cdef size_t end = n[0]
-    cdef size_t colon = 0
-    cdef size_t i
-    cdef int colons = 0
-    if end and p[0] == c'[':
-        p += 1
-        end -= 1
-        i = 0
-        while i < end and p[i] != c']':
-            colons += p[i] == c':'
-            i += 1
-        # Only IPv6 stands in brackets, and only a port may follow them.
-        if colons == 0 or i == end or (i + 1 < end and p[i + 1] != c':'):
-            return False
-        end = i
-    else:
-        for i in range(end):
-            if p[i] == c':':
-                colons += 1
-                colon = i
-        if colons == 1:
-            end = colon
-    if end >= ADDRESS_BYTES or not parse_address(p, end, address):
-        return False
-    at[0] = p
-    n[0] = end
-    return True
-
-
-cdef size_t client_address(
-    const Head *h, const Cidr *trusted, int n_trusted,
-    const char *peer, size_t peer_len, char *out, size_t room
-) noexcept nogil:
-    """Write the client's address as text: what balancing, limits and logs use.
-
-    The rightmost address of X-Forwarded-For that is not trusted, for everything
-    left of it is hearsay. An element that is no address ends the walk at the last
-    one believed, and the peer's own is what there is where nothing was told.
-
-    peer    of a trusted proxy: any other is the client itself, whatever it says
-    room    at least 46 (INET6_ADDRSTRLEN); a longer peer is cut
-    returns the bytes written, without a NUL
-    """
-    cdef uint8_t address[16]
-    cdef const char *best = peer
-    cdef size_t best_len = peer_len
-    cdef const Field *f
-    cdef const char *at
-    cdef size_t n, start, end
-    cdef int i = h.n_fields - 1
-    cdef int first = h.field_of[<int>H_X_FORWARDED_FOR]
-    cdef bint walking = first >= 0
-    while walking and i >= first:
-        f = &h.fields[i]
-        i -= 1
-        if f.id != H_X_FORWARDED_FOR or f.dropped:
-            continue
-        end = f.value_len
-        while walking and end > 0:
-            start = end
-            while start > 0 and f.value[start - 1] != c',':
-                start -= 1
-            at = f.value + start
-            n = end - start
-            end = start - 1 if start else 0
-            while n and (at[0] == c' ' or at[0] == c'\t'):
-                at += 1
-                n -= 1
-            while n and (at[n - 1] == c' ' or at[n - 1] == c'\t'):
-                n -= 1
-            if n == 0:
-                continue
-            walking = read_element(&at, &n, address)
-            if walking:
-                best = at
-                best_len = n
-                walking = is_trusted(trusted, n_trusted, address)
-    if best_len > room:
-        best_len = room
-    memcpy(out, best, best_len)
-    return best_len
