@@ -24,7 +24,7 @@ from setuptools import Extension, setup
 FLOORS = [
     ("base", "", "atomics system words memory faults limits"),
     ("native", "base", "llhttp"),
-    ("shared", "base", "slots"),
+    ("shared", "base", "region slots"),
     ("http", "base", "message fields canonical status client"),
     ("route", "base http", "router readings"),
     ("telemetry", "base shared", "incidents logwriter accesslog"),

@@ -14,7 +14,8 @@ from fastgate.dataplane.h1.parser cimport (
 )
 from fastgate.dataplane.h1.rewrite cimport MAX_RULES
 from fastgate.dataplane.plan.plan cimport MAX_UNIX_PATH_BYTES
-from fastgate.dataplane.shared.slots cimport MAX_ENDPOINTS, MAX_WEIGHT, MAX_WORKERS
+from fastgate.dataplane.shared.region cimport MAX_ENDPOINTS, MAX_WORKERS
+from fastgate.dataplane.shared.slots cimport MAX_WEIGHT
 from fastgate.dataplane.telemetry.accesslog cimport MIN_LOG_BYTES
 
 from fastgate.dataplane.base.faults import FAULTS

@@ -14,6 +14,7 @@ from fastgate.dataplane.balance cimport policies as balance
 from fastgate.dataplane.base cimport limits
 from fastgate.dataplane.base.atomics cimport fg_store, fg_store32
 from fastgate.dataplane.shared cimport slots
+from fastgate.dataplane.shared.region cimport TABLE_ENDPOINTS, Shared
 
 cdef extern from "<sys/mman.h>" nogil:
     enum:
@@ -49,7 +50,7 @@ cdef enum:
     MAX_CIDRS = 64
 
 
-cdef slots.Shared *shared_of(slots.Region region, int worker, int endpoint) except NULL:
+cdef Shared *shared_of(slots.Region region, int worker, int endpoint) except NULL:
     if not 0 <= worker < region.shared.n_workers:
         raise IndexError(worker)
     if not 0 <= endpoint < region.shared.n_endpoints:
@@ -80,7 +81,7 @@ def in_flight(slots.Region region, int endpoint):
 
 def write_row(slots.Region region, int worker, int gauges, int64_t totals):
     """What a worker's engine writes into its row."""
-    cdef slots.WorkerRow *row = &shared_of(region, worker, 0).workers[worker]
+    cdef slots.WorkerRow *row = slots.worker_row(shared_of(region, worker, 0), worker)
     fg_store32(&row.connections, gauges)
     fg_store32(&row.exchanges, gauges)
     fg_store32(&row.upstream_connections, gauges)
@@ -91,21 +92,21 @@ def write_row(slots.Region region, int worker, int gauges, int64_t totals):
 
 
 def mark(slots.Region region, int endpoint, int64_t skip_until_ms):
-    cdef slots.Shared *s = shared_of(region, 0, endpoint)
-    fg_store(&s.endpoints[endpoint].skip_until_ms, skip_until_ms)
+    cdef Shared *s = shared_of(region, 0, endpoint)
+    fg_store(&slots.endpoint_slot(s, endpoint).skip_until_ms, skip_until_ms)
 
 
 def set_failures(slots.Region region, int endpoint, int in_a_row):
-    cdef slots.Shared *s = shared_of(region, 0, endpoint)
-    fg_store32(&s.endpoints[endpoint].consecutive_failures, in_a_row)
+    cdef Shared *s = shared_of(region, 0, endpoint)
+    fg_store32(&slots.endpoint_slot(s, endpoint).consecutive_failures, in_a_row)
 
 
 def set_latency(
     slots.Region region, int endpoint, int64_t latency_us, int64_t at_ms=0
 ):
-    cdef slots.Shared *s = shared_of(region, 0, endpoint)
-    fg_store(&s.endpoints[endpoint].latency_ns, latency_us * 1000)
-    fg_store(&s.endpoints[endpoint].latency_at_ms, at_ms)
+    cdef Shared *s = shared_of(region, 0, endpoint)
+    fg_store(&slots.endpoint_slot(s, endpoint).latency_ns, latency_us * 1000)
+    fg_store(&slots.endpoint_slot(s, endpoint).latency_at_ms, at_ms)
 
 
 def latency_after(int64_t latency_ns, int64_t sample_ns, int64_t elapsed_ms):
@@ -114,14 +115,14 @@ def latency_after(int64_t latency_ns, int64_t sample_ns, int64_t elapsed_ms):
 
 def vandalise(slots.Region region, int endpoint, int value32, int64_t value64):
     """Every word of one slot and its cells, as a broken worker might leave it."""
-    cdef slots.Shared *s = shared_of(region, 0, endpoint)
+    cdef Shared *s = shared_of(region, 0, endpoint)
     cdef int i
-    fg_store32(&s.endpoints[endpoint].weight, value32)
-    fg_store(&s.endpoints[endpoint].latency_ns, value64)
-    fg_store(&s.endpoints[endpoint].latency_at_ms, value64)
-    fg_store(&s.endpoints[endpoint].skip_until_ms, value64)
+    fg_store32(&slots.endpoint_slot(s, endpoint).weight, value32)
+    fg_store(&slots.endpoint_slot(s, endpoint).latency_ns, value64)
+    fg_store(&slots.endpoint_slot(s, endpoint).latency_at_ms, value64)
+    fg_store(&slots.endpoint_slot(s, endpoint).skip_until_ms, value64)
     for i in range(s.n_workers):
-        fg_store32(&s.cells[endpoint * s.columns + i], value32)
+        fg_store32(slots.lease_cell(s, i, endpoint), value32)
 
 
 # --- balance
@@ -155,7 +156,7 @@ cdef class Group:
         cdef balance.Choice choice
         cdef int32_t at[MAX_TRIED]
         cdef int i
-        cdef slots.Shared *s
+        cdef Shared *s
         if len(tried) > MAX_TRIED:
             raise ValueError("tried")
         for i in range(self.group.n):
@@ -206,22 +207,24 @@ def pages_looked_at(str policy, int n):
     """
     cdef balance.Group group
     cdef balance.Choice choice
-    cdef slots.Shared s
+    cdef Shared s
+    cdef slots.EndpointSlot *first
     cdef size_t size = <size_t>n * sizeof(slots.EndpointSlot)
     cdef size_t n_pages = (size + 4095) // 4096
     cdef unsigned char *seen
     cdef int i
     memset(&s, 0, sizeof(s))
     memset(&choice, 0, sizeof(choice))
-    s.endpoints = <slots.EndpointSlot *>mmap(
+    first = <slots.EndpointSlot *>mmap(
         NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0
     )
-    if s.endpoints is <void *>-1:
+    if first is <void *>-1:
         raise MemoryError("slots")
     seen = <unsigned char *>calloc(n_pages, 1)
-    madvise(s.endpoints, size, MADV_NOHUGEPAGE)
-    s.endpoints[0].state = slots.SLOT_UP
-    s.endpoints[0].weight = 1
+    madvise(first, size, MADV_NOHUGEPAGE)
+    s.tables[TABLE_ENDPOINTS] = first
+    first.state = slots.SLOT_UP
+    first.weight = 1
     balance.group_init(&group, POLICIES[policy], n, 0, 0)
     for i in range(n):
         group.members[i] = i
@@ -229,10 +232,10 @@ def pages_looked_at(str policy, int n):
     try:
         if balance.pick(&group, &s, &choice) != balance.NO_ROOM:
             raise AssertionError("a full group gave an endpoint")
-        mincore(s.endpoints, size, seen)
+        mincore(first, size, seen)
         return sum(seen[i] & 1 for i in range(n_pages))
     finally:
-        munmap(s.endpoints, size)
+        munmap(first, size)
         free(seen)
         balance.group_free(&group)
 
@@ -327,7 +330,7 @@ cdef class Random:
 
 
 def time_lease_settle(slots.Region region, int worker, int64_t n):
-    cdef slots.Shared *s = shared_of(region, worker, 0)
+    cdef Shared *s = shared_of(region, worker, 0)
     cdef double start
     cdef int64_t _i
     with nogil:
@@ -341,34 +344,34 @@ def time_lease_settle(slots.Region region, int worker, int64_t n):
 
 def time_cells(slots.Region region, int worker, int64_t n):
     """Only the gauge: one plain store up, one down, in this worker's own cell."""
-    cdef slots.Shared *s = shared_of(region, worker, 0)
+    cdef Shared *s = shared_of(region, worker, 0)
     cdef double start
     cdef int64_t _i
     with nogil:
         start = now_ns()
         for _i in range(n):
-            slots.fg_bump32(&s.cells[worker], 1)
-            slots.fg_bump32(&s.cells[worker], -1)
+            slots.fg_bump32(slots.lease_cell(s, worker, 0), 1)
+            slots.fg_bump32(slots.lease_cell(s, worker, 0), -1)
         start = now_ns() - start
     return start / n
 
 
 def time_fetch_add(slots.Region region, int64_t n):
     """The alternative: one shared word, locked up and locked down."""
-    cdef slots.Shared *s = shared_of(region, 0, 0)
+    cdef Shared *s = shared_of(region, 0, 0)
     cdef double start
     cdef int64_t _i
     with nogil:
         start = now_ns()
         for _i in range(n):
-            fg_probe_add(&s.cells[0], 1)
-            fg_probe_add(&s.cells[0], -1)
+            fg_probe_add(slots.lease_cell(s, 0, 0), 1)
+            fg_probe_add(slots.lease_cell(s, 0, 0), -1)
         start = now_ns() - start
     return start / n
 
 
 def time_in_flight(slots.Region region, int64_t n):
-    cdef slots.Shared *s = shared_of(region, 0, 0)
+    cdef Shared *s = shared_of(region, 0, 0)
     cdef double start
     cdef int64_t i, total = 0
     with nogil:
@@ -383,7 +386,7 @@ def time_in_flight(slots.Region region, int64_t n):
 
 def time_pick(Group group, slots.Region region, int64_t n):
     """Pick, lease, and settle what was leased some picks ago, as a worker does."""
-    cdef slots.Shared *s = shared_of(region, 0, 0)
+    cdef Shared *s = shared_of(region, 0, 0)
     cdef balance.Choice choice
     cdef double start
     cdef int held[8]

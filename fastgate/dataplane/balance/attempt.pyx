@@ -30,7 +30,7 @@ from fastgate.dataplane.base.limits cimport budget_take, random_next
 from fastgate.dataplane.conn.conn cimport MAX_TRIES, Exchange, Worker
 from fastgate.dataplane.conn.steps cimport ENDING_CUT_BOTH, step_info
 from fastgate.dataplane.plan.plan cimport UpstreamPlan
-from fastgate.dataplane.shared.slots cimport EndpointSlot, settle
+from fastgate.dataplane.shared.slots cimport EndpointSlot, endpoint_slot, settle
 from fastgate.dataplane.telemetry.incidents cimport (
     INCIDENT_ENDPOINT_BACK,
     INCIDENT_ENDPOINT_EJECTED,
@@ -92,11 +92,13 @@ cdef void note_ejection(Worker *w, int endpoint) noexcept nogil:
 cdef void note_returns(Worker *w) noexcept nogil:
     """Tell the error log which endpoints that this worker ejected are asked again."""
     cdef Incident what = incident(INCIDENT_ENDPOINT_BACK)
+    cdef EndpointSlot *slot
     cdef int i
     if w.n_ejected == 0:
         return
     for i in range(w.n_endpoints):
-        if w.ejected[i] and fg_load(&w.shared.endpoints[i].skip_until_ms) <= w.now_ms:
+        slot = endpoint_slot(w.shared, i)
+        if w.ejected[i] and fg_load(&slot.skip_until_ms) <= w.now_ms:
             w.ejected[i] = 0
             w.n_ejected -= 1
             what.endpoint = i
@@ -109,7 +111,7 @@ cdef void note_answer(Worker *w, const Exchange *x) noexcept nogil:
     The time counts from the end of the request. Where the head went ahead of a body
     that streams, how long it took is the client's doing: no sample.
     """
-    cdef EndpointSlot *slot = &w.shared.endpoints[x.endpoint]
+    cdef EndpointSlot *slot = endpoint_slot(w.shared, x.endpoint)
     cdef int64_t at_ms
     if not x.streams:
         # Racing workers may lose a sample, never the value.
@@ -151,7 +153,7 @@ cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
     settle(w.shared, w.slot, endpoint, failed)
     if not failed or not info.ejects:
         return
-    slot = &w.shared.endpoints[endpoint]
+    slot = endpoint_slot(w.shared, endpoint)
     plan = &w.upstream_plans[x.group]
     # Clamped as everything that others wrote, and too wide to overflow.
     failures = max(<int64_t>0, <int64_t>fg_load32(&slot.consecutive_failures)) + 1

@@ -5,7 +5,7 @@ Runs in: worker. Randomness and time come in as arguments, so tests are exact.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
-from fastgate.dataplane.shared.slots cimport Shared
+from fastgate.dataplane.shared.region cimport Shared
 
 cdef enum:
     NO_ENDPOINT = -1
@@ -24,7 +24,7 @@ cdef struct Group:              # one upstream in one worker
     int policy                  # a Policy
     int n                       # members
     int bound_percent           # hash only: bounded load, 0 = unbounded
-    int *members                # [n] endpoint indexes into Shared
+    int *members                # [n] indexes of endpoint slots
     uint64_t *identities        # [n] hash of each member's address (ring placement)
     uint64_t *deadlines         # [n] round robin's virtual deadlines
     uint64_t *phases            # [n] round robin's places in the cycle

@@ -23,8 +23,9 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 
 from fastgate.dataplane.base.atomics cimport fg_load, fg_load32
+from fastgate.dataplane.shared.region cimport MAX_ENDPOINTS
 from fastgate.dataplane.shared.slots cimport (
-    MAX_ENDPOINTS, MAX_WEIGHT, SLOT_UP, EndpointSlot, in_flight,
+    MAX_WEIGHT, SLOT_UP, EndpointSlot, endpoint_slot, in_flight,
 )
 
 cdef enum:
@@ -68,7 +69,7 @@ cdef inline uint64_t mixed(uint64_t x) noexcept nogil:
 
 
 cdef inline int clamped_weight(Shared *s, int endpoint) noexcept nogil:
-    cdef int weight = fg_load32(&s.endpoints[endpoint].weight)
+    cdef int weight = fg_load32(&endpoint_slot(s, endpoint).weight)
     return 0 if weight < 0 else MAX_WEIGHT if weight > MAX_WEIGHT else weight
 
 
@@ -88,7 +89,7 @@ cdef inline int weight_but_for_room(
     const Group *g, Shared *s, const Choice *c, int i, bint heed_marks
 ) noexcept nogil:
     cdef int endpoint = g.members[i]
-    cdef EndpointSlot *slot = s.endpoints + endpoint
+    cdef EndpointSlot *slot = endpoint_slot(s, endpoint)
     cdef int k
     if fg_load32(&slot.state) != SLOT_UP:
         return 0
@@ -367,11 +368,12 @@ cdef int pick_least_time(
     cdef int best = NO_ENDPOINT
     cdef double least = 0
     cdef double cost
+    cdef EndpointSlot *slot
     cdef int64_t latency_ns, at_ms, best_latency_ns = 0
     cdef int64_t tied_weight = 0
     cdef int i, weight
     for i in range(g.n):
-        latency_ns = fg_load(&s.endpoints[g.members[i]].latency_ns)
+        latency_ns = fg_load(&endpoint_slot(s, g.members[i]).latency_ns)
         if latency_ns <= 0 or usable(g, s, c, i, heed_marks) == 0:
             continue
         if best_latency_ns == 0 or latency_ns < best_latency_ns:
@@ -381,8 +383,9 @@ cdef int pick_least_time(
         weight = usable(g, s, c, i, heed_marks)
         if weight == 0:
             continue
-        latency_ns = clamped_latency(fg_load(&s.endpoints[g.members[i]].latency_ns))
-        at_ms = fg_load(&s.endpoints[g.members[i]].latency_at_ms)
+        slot = endpoint_slot(s, g.members[i])
+        latency_ns = clamped_latency(fg_load(&slot.latency_ns))
+        at_ms = fg_load(&slot.latency_at_ms)
         if 0 <= at_ms < c.now_ms:
             latency_ns = decayed(latency_ns, c.now_ms - at_ms)
         if latency_ns < best_latency_ns:
@@ -503,7 +506,7 @@ cdef int pick(Group *g, Shared *s, const Choice *c) noexcept nogil:
     """Choose an endpoint for one exchange by the group's policy.
 
     g        changed by round robin only; its members must be in range of `s`
-    returns  an index into `s.endpoints`; NO_ROOM if all that may be used are at
+    returns  the index of an endpoint slot; NO_ROOM if all that may be used are at
              their limit; NO_ENDPOINT if none may be used
 
     A mark is ignored when nothing else is left, not when what else is left has no

@@ -32,7 +32,8 @@ from fastgate.dataplane.plan.plan cimport (
     EndpointPlan, GatewayPlan, ListenerPlan, RoutePlan, UpstreamPlan,
 )
 from fastgate.dataplane.route.router cimport Table
-from fastgate.dataplane.shared.slots cimport Shared, WorkerRow
+from fastgate.dataplane.shared.region cimport Shared
+from fastgate.dataplane.shared.slots cimport WorkerRow
 from fastgate.dataplane.telemetry.accesslog cimport Log
 from fastgate.dataplane.telemetry.incidents cimport Incidents
 

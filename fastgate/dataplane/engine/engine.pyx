@@ -103,7 +103,7 @@ from fastgate.dataplane.h1.origin cimport (
 )
 from fastgate.dataplane.h1.rewrite cimport write_reply
 from fastgate.dataplane.plan.plan cimport Plan, UpstreamPlan
-from fastgate.dataplane.shared.slots cimport Region
+from fastgate.dataplane.shared.slots cimport Region, worker_row
 from fastgate.dataplane.telemetry.accesslog cimport (
     log_close, log_dropped, log_flush, log_open, log_reopen, log_tick,
 )
@@ -172,7 +172,7 @@ cdef class Engine:
         w.n_upstreams = plan.n_upstreams
         w.shared = &region.shared
         w.slot = slot
-        w.row = &region.shared.workers[slot]
+        w.row = worker_row(w.shared, slot)
         self.dropped_before = fg_load(&w.row.log_lines_dropped)
         w.events = exchange_events()
         clock_read(w)

@@ -1,17 +1,18 @@
-"""The shared memory region: worker rows, endpoint slots, lease cells.
+"""The first tables of shared memory: worker rows, endpoint slots, lease cells.
 
-Runs in: every process (made by the master, inherited by fork). The layout is
-drawn in docs/shared-memory.md.
+Runs in: every process. The layout is drawn in docs/shared-memory.md.
 
 A lease is ONE store into a cell that only this worker writes; a load is the sum
 of an endpoint's cells. So a worker killed between any two instructions leaves a
 number that the master can give back exactly, by zeroing that worker's column.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t
 
-from fastgate.dataplane.base.atomics cimport (
-    fg_bump, fg_bump32, fg_load32,
+from fastgate.dataplane.base.atomics cimport fg_bump, fg_bump32, fg_load32
+from fastgate.dataplane.shared.region cimport (
+    TABLE_CELLS, TABLE_COUNTS, TABLE_ENDPOINTS, TABLE_WORKERS, Mapping, Shared,
+    cell_columns,
 )
 
 cdef enum SlotState:
@@ -29,28 +30,8 @@ cdef enum WorkerState:
     WORKER_LEFT = 5             # at a stop, having drained
 
 cdef enum:
-    LAYOUT_VERSION = 2
-    MAX_WORKERS = 256
-    MAX_ENDPOINTS = 65536
     MAX_WEIGHT = 256
-    CELLS_PER_LINE = 16     # int32 cells in one cache line
     STATUS_CLASSES = 6      # [1] = 1xx ... [5] = 5xx, [0] = no status was sent
-
-cdef struct RegionHeader:       # one page. Writer: master, before it forks
-    uint64_t magic
-    int32_t layout_version
-    int32_t workers             # rows in the worker table
-    int32_t endpoints           # slots in the endpoint table
-    int32_t columns             # cells per endpoint: workers rounded up to a line
-    int64_t size_bytes
-    int64_t workers_offset
-    int64_t endpoints_offset
-    int64_t cells_offset
-    int64_t counts_offset
-    int32_t worker_row_bytes    # sizes of the rows, so that two builds that
-    int32_t endpoint_slot_bytes  # disagree about one of them find out here
-    int32_t endpoint_count_bytes
-    int32_t _pad
 
 cdef struct WorkerRow:          # 256 bytes. Writer: that worker, unless said
     int64_t heartbeat_ms        # CLOCK_MONOTONIC
@@ -89,50 +70,56 @@ cdef struct EndpointCount:      # 32 bytes, per worker and endpoint. Writer: tha
     int64_t connects            # connections opened
     int64_t _reserved
 
-cdef struct Shared:             # this process's view: borrowed from a Region
-    RegionHeader *header
-    WorkerRow *workers          # [workers]
-    EndpointSlot *endpoints     # [endpoints]
-    int32_t *cells              # [endpoints][columns]
-    EndpointCount *counts       # [workers][endpoints]
-    int n_workers
-    int n_endpoints
-    int columns
+# --- one row of a table; every index must be in range
+
+cdef inline WorkerRow *worker_row(Shared *s, int worker) noexcept nogil:
+    return <WorkerRow *>s.tables[TABLE_WORKERS] + worker
+
+cdef inline EndpointSlot *endpoint_slot(Shared *s, int endpoint) noexcept nogil:
+    return <EndpointSlot *>s.tables[TABLE_ENDPOINTS] + endpoint
+
+cdef inline int32_t *lease_cell(Shared *s, int worker, int endpoint) noexcept nogil:
+    """Of [endpoint][worker]; the columns after the workers are padding: always 0."""
+    return (
+        <int32_t *>s.tables[TABLE_CELLS] + endpoint * cell_columns(s.n_workers) + worker
+    )
+
+cdef inline EndpointCount *endpoint_count(
+    Shared *s, int worker, int endpoint
+) noexcept nogil:
+    """Of [worker][endpoint]."""
+    return <EndpointCount *>s.tables[TABLE_COUNTS] + worker * s.n_endpoints + endpoint
+
+# --- leases
 
 cdef inline void lease(Shared *s, int worker, int endpoint) noexcept nogil:
-    """Count one request onto `endpoint`. Both indexes must be in range."""
-    fg_bump32(&s.cells[endpoint * s.columns + worker], 1)
-    fg_bump(&s.counts[worker * s.n_endpoints + endpoint].total, 1)
+    """Count one request onto `endpoint`."""
+    fg_bump32(lease_cell(s, worker, endpoint), 1)
+    fg_bump(&endpoint_count(s, worker, endpoint).total, 1)
 
 cdef inline void settle(
     Shared *s, int worker, int endpoint, bint failed
 ) noexcept nogil:
     """Count it off again, exactly once a lease."""
-    fg_bump32(&s.cells[endpoint * s.columns + worker], -1)
+    fg_bump32(lease_cell(s, worker, endpoint), -1)
     if failed:
-        fg_bump(&s.counts[worker * s.n_endpoints + endpoint].failures, 1)
+        fg_bump(&endpoint_count(s, worker, endpoint).failures, 1)
 
 cdef inline void count_connection(Shared *s, int worker, int endpoint) noexcept nogil:
     """A connection to `endpoint` was opened."""
-    fg_bump(&s.counts[worker * s.n_endpoints + endpoint].connects, 1)
+    fg_bump(&endpoint_count(s, worker, endpoint).connects, 1)
 
 cdef inline int64_t in_flight(Shared *s, int endpoint) noexcept nogil:
     """Requests that all workers have in flight on `endpoint` now."""
-    cdef const int32_t *cell = s.cells + endpoint * s.columns
+    cdef const int32_t *cell = lease_cell(s, 0, endpoint)
     cdef int64_t total = 0
     cdef int i
-    for i in range(s.n_workers):  # the columns after them are padding: always 0
+    for i in range(s.n_workers):
         total += fg_load32(cell + i)
     return total
 
-cdef class Region:
-    """Owns the mapping; `shared` is valid while the Region lives."""
+cdef class Region(Mapping):
+    """A region with the tables of `declare_tables`, and what Python does to these."""
 
-    cdef Shared shared
-    cdef void *_base            # the mapping, unmapped when the Region goes
-    cdef size_t _size_bytes
-    cdef readonly int fd        # the sealed memfd, inherited by fork
-    cdef int map_fd(self) except -1
-    cdef void point(self, int workers, int endpoints) noexcept
     cdef WorkerRow *row(self, int slot) except NULL
     cdef EndpointSlot *slot(self, int index) except NULL

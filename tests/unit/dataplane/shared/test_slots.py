@@ -1,9 +1,5 @@
-import fcntl
-import mmap
 import os
-import random
 import signal
-import struct
 import sys
 from pathlib import Path
 
@@ -14,33 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "native"))
 import balance_probe as probe
 from fastgate.dataplane.shared.slots import Region
 
-SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-PAGE = 4096
-
-
-def sealed_file(content: bytes, seals: int = SEALS) -> int:
-    fd = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.write(fd, content)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-    return fd
-
-
-def content_of(region: Region) -> bytearray:
-    with mmap.mmap(region.fd, 0) as view:
-        return bytearray(view)
-
-
-def refused(content: bytes) -> str:
-    fd = sealed_file(content)
-    try:
-        with pytest.raises(ValueError, match="shared memory") as caught:
-            Region.attach(fd)
-        return str(caught.value)
-    finally:
-        os.close(fd)
-
-
-# --- birth
+# --- rows
 
 
 def test_a_new_region_has_empty_rows_and_endpoints_that_are_up():
@@ -61,53 +31,6 @@ def test_a_new_region_has_empty_rows_and_endpoints_that_are_up():
     }
 
 
-@pytest.mark.parametrize(
-    ("workers", "endpoints"), [(0, 1), (257, 1), (1, 0), (1, 65537), (-1, -1)]
-)
-def test_a_region_of_impossible_size_is_refused(workers, endpoints):
-    with pytest.raises(ValueError, match=r"not in 1\.\."):
-        Region.create(workers, endpoints)
-
-
-def test_a_region_is_made_by_create_or_attach_only():
-    with pytest.raises(TypeError):
-        Region()
-
-
-def test_the_largest_region_costs_only_the_pages_that_are_written():
-    region = Region.create(256, 65536)
-
-    probe.lease(region, 255, 65535)
-
-    assert region.endpoint(65535)["in_flight"] == 1
-    assert os.fstat(region.fd).st_blocks * 512 < 16 << 20
-
-
-def test_nobody_can_resize_the_region_or_lift_its_seals():
-    region = Region.create(1, 1)
-
-    for size in (0, 1 << 30):
-        with pytest.raises(PermissionError):
-            os.ftruncate(region.fd, size)
-    with pytest.raises(PermissionError):
-        fcntl.fcntl(region.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
-
-
-def test_the_descriptor_does_not_survive_an_exec_unless_asked():
-    region = Region.create(1, 1)
-
-    assert not os.get_inheritable(region.fd)
-
-
-def test_a_dropped_region_closes_its_descriptor():
-    region = Region.create(1, 1)
-    fd = region.fd
-    del region
-
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(fd)
-
-
 @pytest.mark.parametrize("index", [-1, 4, 1 << 20, -(1 << 31)])
 def test_an_index_from_python_is_checked_everywhere(index):
     region = Region.create(4, 4)
@@ -124,115 +47,6 @@ def test_an_index_from_python_is_checked_everywhere(index):
     ):
         with pytest.raises(IndexError):
             call()
-
-
-# --- attaching
-
-
-def test_an_attached_region_is_the_same_memory():
-    first = Region.create(2, 3)
-    second = Region.attach(first.fd)
-
-    probe.lease(first, 1, 2)
-    second.set_endpoint(0, weight=7)
-
-    assert second.endpoint(2)["in_flight"] == 1
-    assert first.endpoint(0)["weight"] == 7
-    assert first.fd != second.fd
-
-
-def test_a_region_outlives_the_one_it_was_attached_from():
-    first = Region.create(1, 1)
-    probe.lease(first, 0, 0)
-    second = Region.attach(first.fd)
-    del first
-
-    assert second.endpoint(0)["in_flight"] == 1
-
-
-def test_a_file_that_could_shrink_under_its_reader_is_refused():
-    content = bytes(content_of(Region.create(1, 1)))
-    fd = sealed_file(content, fcntl.F_SEAL_GROW)
-
-    with pytest.raises(ValueError, match="not sealed"):
-        Region.attach(fd)
-    os.close(fd)
-
-
-def test_an_ordinary_file_or_pipe_is_refused(tmp_path):
-    with open(tmp_path / "file", "wb") as file, pytest.raises(ValueError):  # noqa: PT011
-        Region.attach(file.fileno())
-    reading, writing = os.pipe()
-    with pytest.raises(ValueError, match="not sealed"):
-        Region.attach(reading)
-    os.close(reading)
-    os.close(writing)
-
-
-def test_a_file_too_short_for_a_header_is_refused():
-    assert "no header" in refused(b"")
-    assert "no header" in refused(b"FASTGATE" + bytes(100))
-
-
-def test_another_layout_version_is_refused_by_number():
-    content = content_of(Region.create(1, 1))
-    struct.pack_into("<i", content, 8, 99)
-
-    assert "layout version 99" in refused(content)
-
-
-def test_a_region_cut_short_or_padded_is_refused():
-    content = content_of(Region.create(2, 2))
-
-    assert "laid it out differently" in refused(content[:-PAGE])
-    assert "laid it out differently" in refused(content + bytes(PAGE))
-
-
-def test_a_flipped_bit_of_the_header_is_refused_or_draws_a_region_of_that_size():
-    content = content_of(Region.create(2, 2))
-    used_bytes = 80  # RegionHeader
-    accepted = []
-
-    for bit in range(used_bytes * 8):
-        content[bit // 8] ^= 1 << bit % 8
-        fd = sealed_file(content)
-        try:
-            region = Region.attach(fd)
-        except ValueError:
-            pass
-        else:
-            accepted.append(bit // 8)
-            region.worker(region.workers - 1)
-            region.endpoint(region.endpoints - 1)
-        os.close(fd)
-        content[bit // 8] ^= 1 << bit % 8
-
-    # Only the two counts have neighbours whose tables take the same pages.
-    assert set(accepted) <= set(range(12, 20))
-
-
-def test_random_pages_are_refused_whether_or_not_they_start_well():
-    draw = random.Random(20240601)
-    good = bytes(content_of(Region.create(1, 1))[:16])
-
-    for turn in range(300):
-        pages = draw.randbytes(PAGE * draw.randint(1, 3))
-        keep = turn % 17
-        refused(good[:keep] + pages[keep:])
-
-
-def test_the_checked_copy_rules_even_if_the_header_changes_afterwards():
-    maker = Region.create(1, 1)
-    region = Region.attach(maker.fd)
-    with mmap.mmap(maker.fd, 0) as view:
-        view[8:PAGE] = b"\xff" * (PAGE - 8)
-
-    assert (region.workers, region.endpoints) == (1, 1)
-    with pytest.raises(IndexError):
-        region.endpoint(1)
-
-
-# --- rows
 
 
 def test_beginning_a_worker_fills_its_row():
