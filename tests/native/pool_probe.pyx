@@ -43,7 +43,7 @@ cdef class Pools:
             balance.group_init(
                 &w.groups[i], balance.POLICY_ROUND_ROBIN, sizes[i], 0, 0
             )
-            self.upstreams[i].pool_idle_ms = 1000
+            self.upstreams[i].upstream_idle_ms = 1000
             for k in range(<int>sizes[i]):
                 w.groups[i].members[k] = first + k
                 self.endpoints[first + k].upstream = i

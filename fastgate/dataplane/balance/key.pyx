@@ -34,27 +34,27 @@ cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogi
     cdef const char *value
     cdef size_t n
     cdef int i
-    if plan.policy != POLICY_HASH and plan.policy != POLICY_IP_HASH:
+    if plan.balance != POLICY_HASH and plan.balance != POLICY_IP_HASH:
         return 0
-    if plan.key_kind == KEY_PATH:
+    if plan.hash_key_kind == KEY_PATH:
         return hash_bytes(h.path, h.path_len, KEY_SEED)
-    if plan.key_kind == KEY_HEADER:
+    if plan.hash_key_kind == KEY_HEADER:
         for i in range(h.n_fields):
             f = &h.fields[i]
-            if f.name_len == plan.key_name.len and same_name(
-                f.name, plan.key_name.at, f.name_len
+            if f.name_len == plan.hash_key_name.len and same_name(
+                f.name, plan.hash_key_name.at, f.name_len
             ):
                 return hash_bytes(f.value, f.value_len, KEY_SEED)
-    elif plan.key_kind == KEY_COOKIE and h.field_of[<int>H_COOKIE] >= 0:
+    elif plan.hash_key_kind == KEY_COOKIE and h.field_of[<int>H_COOKIE] >= 0:
         f = &h.fields[h.field_of[<int>H_COOKIE]]
         value = cookie_value(
-            f.value, f.value_len, plan.key_name.at, plan.key_name.len, &n
+            f.value, f.value_len, plan.hash_key_name.at, plan.hash_key_name.len, &n
         )
         if value is not NULL:
             return hash_bytes(value, n, KEY_SEED)
-    elif plan.key_kind == KEY_QUERY:
+    elif plan.hash_key_kind == KEY_QUERY:
         value = parameter_value(
-            h.query, h.query_len, plan.key_name.at, plan.key_name.len, &n
+            h.query, h.query_len, plan.hash_key_name.at, plan.hash_key_name.len, &n
         )
         if value is not NULL:
             return hash_bytes(value, n, KEY_SEED)
@@ -69,7 +69,7 @@ cdef uint64_t client_key(Worker *w, Downstream *d, const Head *h) noexcept nogil
     cdef size_t n = d.peer_len
     if d.peer_trusted:
         n = client_address(
-            h, w.gateway.trusted, w.gateway.n_trusted,
+            h, w.gateway.trusted_proxies, w.gateway.n_trusted_proxies,
             d.peer, d.peer_len, text, sizeof(text),
         )
         at = text

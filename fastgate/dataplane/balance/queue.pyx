@@ -25,7 +25,7 @@ cdef bint wait(Worker *w, Exchange *x) noexcept nogil:
     cdef WaitQueue *q = &w.queues[x.group]
     cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
     cdef Exchange *before = q.last
-    if q.n >= plan.queue_size:
+    if q.n >= plan.queue:
         return False
     while before is not NULL and before.asked_us > x.asked_us:
         # Only a retry is older than who waits already.

@@ -52,5 +52,7 @@ cdef void peer_name(
         d.peer_len = 5
         d.peer_trusted = peer.ss_family == AF_UNIX and w.gateway.trusts_unix
         return
-    if w.gateway.n_trusted:
-        d.peer_trusted = is_trusted(w.gateway.trusted, w.gateway.n_trusted, address)
+    if w.gateway.n_trusted_proxies:
+        d.peer_trusted = is_trusted(
+            w.gateway.trusted_proxies, w.gateway.n_trusted_proxies, address
+        )

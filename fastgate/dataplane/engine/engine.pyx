@@ -178,8 +178,8 @@ cdef class Engine:
         clock_read(w)
         self._make_tables(slot)
         log_open(
-            &w.log, access_log_fd, plan.gateway.log_format,
-            plan.gateway.log_buffer_bytes, LOG_QUEUE_BYTES,
+            &w.log, access_log_fd, plan.gateway.access_log_format,
+            plan.gateway.access_log_buffer_bytes, LOG_QUEUE_BYTES,
         )
         tick_second(w)
 
@@ -236,12 +236,14 @@ cdef class Engine:
             u = &w.upstream_plans[i]
             g = &w.groups[i]
             # The slot as seed: workers do not walk the endpoints in step.
-            group_init(g, u.policy, u.n_endpoints, u.bound_percent, <uint64_t>slot)
+            group_init(
+                g, u.balance, u.n_endpoints, u.hash_bound_percent, <uint64_t>slot
+            )
             for k in range(u.n_endpoints):
                 g.members[k] = u.first_endpoint + k
                 g.identities[k] = w.endpoint_plans[u.first_endpoint + k].identity
                 pool = &w.pools[u.first_endpoint + k]
-                pool.most_open = u.max_connections
+                pool.most_open = u.upstream_max
                 pool.group = i
                 pool.member = k
         return 0
@@ -562,7 +564,7 @@ cdef class Engine:
                 return
             left -= 1
             fg_bump(&w.row.accepted, 1)
-            if <int>w.downstreams.live >= w.gateway.max_connections:
+            if <int>w.downstreams.live >= w.gateway.max_conns:
                 note_accept(w, INCIDENT_CONNECTIONS_FULL, listening, 0)
                 if not downstream_retire(w):
                     turn_away(w, fd)
@@ -589,7 +591,8 @@ cdef void turn_away(Worker *w, int fd) noexcept nogil:
     cdef char reply[REPLY_BYTES]
     cdef ssize_t n = write_reply(
         reply, REPLY_BYTES, fault_info(FAULT_OVERLOAD).status,
-        fault_info(FAULT_OVERLOAD).text, w.gateway.server, w.gateway.server_len,
+        fault_info(FAULT_OVERLOAD).text,
+        w.gateway.server_header.at, w.gateway.server_header.len,
         w.log.http_date, NULL, True, False,
     )
     fg_bump(&w.row.refused, 1)

@@ -64,7 +64,7 @@ cdef void record_begin(Worker *w, Exchange *x, const Head *h) noexcept nogil:
         x.stash.user_len = keep(x, user, n)
     if x.client.peer_trusted:
         n = client_address(
-            h, w.gateway.trusted, w.gateway.n_trusted,
+            h, w.gateway.trusted_proxies, w.gateway.n_trusted_proxies,
             x.client.peer, x.client.peer_len, client, sizeof(client),
         )
         x.stash.client_len = keep(x, client, n)

@@ -172,7 +172,7 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
             # A close would leave what the kernel holds to the kernel.
             conn_watch_pace(w, c)
         if c.blocked_ms or (
-            (unread or d.goes_on) and c.peer_ended != 2 and w.gateway.lingering_ms
+            (unread or d.goes_on) and c.peer_ended != 2 and w.gateway.lingering_time_ms
         ):
             # Closing now would reset the connection, and the client might lose
             # an answer that it has not read yet (RFC 9112 section 9.6).
@@ -205,7 +205,7 @@ cdef void start_linger(Worker *w, Downstream *d) noexcept nogil:
 
 
 cdef int64_t linger_deadline(Worker *w, const Downstream *d) noexcept nogil:
-    cdef int64_t silent = d.last_read_ms + w.gateway.lingering_silent_ms
+    cdef int64_t silent = d.last_read_ms + w.gateway.lingering_timeout_ms
     return silent if silent < d.linger_by_ms else d.linger_by_ms
 
 
@@ -217,7 +217,7 @@ cdef void wait_for_end(Worker *w, Downstream *d) noexcept nogil:
     """
     cdef uint64_t *place = &w.lingerers[w.next_lingerer]
     cdef Downstream *oldest = NULL
-    if d.conn.peer_ended == 2 or w.gateway.lingering_ms == 0:
+    if d.conn.peer_ended == 2 or w.gateway.lingering_time_ms == 0:
         downstream_close(w, d, False)
         return
     if place[0]:
@@ -229,7 +229,7 @@ cdef void wait_for_end(Worker *w, Downstream *d) noexcept nogil:
         downstream_close(w, oldest, False)
     place[0] = token(KIND_DOWNSTREAM, d.conn.item.index, d.conn.item.generation)
     w.next_lingerer = (w.next_lingerer + 1) % MAX_LINGERERS
-    d.linger_by_ms = w.now_ms + w.gateway.lingering_ms
+    d.linger_by_ms = w.now_ms + w.gateway.lingering_time_ms
     d.last_read_ms = w.now_ms
     if w.draining:
         hurry(w, d)
@@ -775,7 +775,7 @@ cdef void resume(Worker *w, Exchange *x) noexcept nogil:
 cdef bint is_full(Worker *w, Exchange *x) noexcept nogil:
     return (
         x.client is not NULL
-        and bytes_len(&x.client.conn.output) >= w.gateway.high_water_bytes
+        and bytes_len(&x.client.conn.output) >= w.gateway.buffer_response_bytes
     )
 
 

@@ -301,7 +301,7 @@ cdef void upstream_release(Worker *w, Exchange *x) noexcept nogil:
         and not u.conn.readable
         and bytes_len(&u.conn.input) == 0
         and bytes_len(&u.conn.output) == 0
-        and w.pools[u.endpoint].idle < plan_of(w, u).pool_size
+        and w.pools[u.endpoint].idle < plan_of(w, u).upstream_pool
     ):
         u.exchange = NULL
         x.upstream = NULL
@@ -397,7 +397,7 @@ cdef void upstream_timer(Worker *w, Upstream *u) noexcept nogil:
     ):
         # The endpoint has all there is of the request: it may be waiting for the
         # rest, and that is the client's to send, in body_timeout.
-        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).response_timeout_ms)
+        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).upstream_timeout_ms)
     elif u.head_done and x.client_ops.is_full(w, x):
         # It is us who do not read: the client's own timer decides.
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).between_timeout_ms)
@@ -657,7 +657,7 @@ cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogi
         conn_write(w, &x.upstream.conn, x.head.data, bytes_len(&x.head))
     timer_set(
         &w.wheel, &x.upstream.conn.timer,
-        w.now_ms + plan_of(w, x.upstream).response_timeout_ms,
+        w.now_ms + plan_of(w, x.upstream).upstream_timeout_ms,
     )
     return FAULT_NONE
 
@@ -672,7 +672,7 @@ cdef void send_body(Worker *w, Exchange *x, const char *data, size_t n) noexcept
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).tunnel_timeout_ms)
     elif not u.head_done:
         # As long as the request goes on, the endpoint owes no answer.
-        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).response_timeout_ms)
+        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).upstream_timeout_ms)
 
 
 cdef void send_end(Worker *w, Exchange *x) noexcept nogil:
@@ -684,7 +684,7 @@ cdef void send_end(Worker *w, Exchange *x) noexcept nogil:
         # The time to answer counts from the end of the request.
         timer_set(
             &w.wheel, &x.upstream.conn.timer,
-            w.now_ms + plan_of(w, x.upstream).response_timeout_ms,
+            w.now_ms + plan_of(w, x.upstream).upstream_timeout_ms,
         )
 
 
@@ -711,7 +711,7 @@ cdef void resume(Worker *w, Exchange *x) noexcept nogil:
 cdef bint is_full(Worker *w, Exchange *x) noexcept nogil:
     return (
         x.upstream is not NULL
-        and bytes_len(&x.upstream.conn.output) >= w.gateway.high_water_bytes
+        and bytes_len(&x.upstream.conn.output) >= w.gateway.buffer_response_bytes
     )
 
 

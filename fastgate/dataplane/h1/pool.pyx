@@ -44,7 +44,7 @@ cdef void pool_put(Worker *w, Upstream *u) noexcept nogil:
     cdef Pool *pool = &w.pools[u.endpoint]
     cdef int64_t keep_ms = w.upstream_plans[
         w.endpoint_plans[u.endpoint].upstream
-    ].pool_idle_ms
+    ].upstream_idle_ms
     if 0 <= u.keep_ms < keep_ms:
         keep_ms = u.keep_ms
     u.life = LIFE_IDLE

@@ -34,26 +34,26 @@ cdef struct EndpointPlan:
 
 cdef struct UpstreamPlan:
     Text name
-    int policy                  # a balance.Policy
-    int bound_percent
-    int key_kind                # a KeyKind
-    Text key_name               # the header, cookie or parameter
+    int balance                 # a policies.Policy
+    int hash_bound_percent
+    int hash_key_kind           # a KeyKind
+    Text hash_key_name          # the header, cookie or parameter
     int first_endpoint          # its endpoints lie side by side
     int n_endpoints
     int64_t connect_timeout_ms
-    int64_t response_timeout_ms
+    int64_t upstream_timeout_ms
     int64_t between_timeout_ms
     int64_t tunnel_timeout_ms
     int64_t queue_timeout_ms
-    int64_t pool_idle_ms
+    int64_t upstream_idle_ms
     int64_t eject_for_ms
     int eject_failures          # 0: never
     int retries
     int retry_budget_percent
-    int pool_size
+    int upstream_pool
     uint32_t buffer_request_bytes   # of a body, read before an endpoint is picked
-    int max_connections         # per endpoint and worker; 0: no limit
-    int queue_size
+    int upstream_max            # per endpoint and worker; 0: no limit
+    int queue
     uint8_t lenient             # bare LF, folds and padded chunk sizes are taken
 
 cdef struct RoutePlan:
@@ -81,27 +81,25 @@ cdef struct GatewayPlan:
     int64_t body_timeout_ms
     int64_t send_timeout_ms
     int64_t min_send_rate       # bytes a second; 0: off
-    int64_t lingering_ms
-    int64_t lingering_silent_ms
+    int64_t lingering_time_ms
+    int64_t lingering_timeout_ms
     int64_t keepalive_ms
     int64_t keepalive_requests  # 0: no limit
     int64_t min_rate            # bytes a second; 0: off
-    uint32_t high_water_bytes   # queued to one side before the other is paused
-    int max_connections
+    uint32_t buffer_response_bytes  # queued to one side before the other is paused
+    int max_conns
     int accept_batch
     HeadLimits response_head
     uint8_t trace               # TRACE is passed on
     uint8_t half_close          # a client's FIN behind a request is not its leaving
     uint8_t ambiguous_paths     # where no route takes the path
-    int log_format              # an accesslog.LogFormat
-    size_t log_buffer_bytes
-    const char *server          # NULL: none of ours
-    uint32_t server_len
-    const char *via             # NULL: none
-    uint32_t via_len
+    int access_log_format       # an accesslog.LogFormat
+    size_t access_log_buffer_bytes
+    Text server_header          # at NULL: none of ours
+    Text via_name               # at NULL: none
     uint8_t trusts_unix         # who came to a Unix socket is a trusted proxy
-    int n_trusted
-    Cidr *trusted
+    int n_trusted_proxies
+    Cidr *trusted_proxies
 
 cdef class Plan:
     """Owns every table and text that the structs borrow."""

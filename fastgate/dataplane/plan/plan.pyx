@@ -172,6 +172,7 @@ cdef class Plan:
 
     cdef int _fill_gateway(self, dict g) except -1:
         cdef GatewayPlan *p = &self.gateway
+        cdef Cidr *one
         cdef Text text
         if not 0 < g["max_headers"] < MAX_FIELDS:
             raise ValueError("max_headers is out of range")
@@ -192,44 +193,40 @@ cdef class Plan:
         p.body_timeout_ms = g["body_timeout"]
         p.send_timeout_ms = g["send_timeout"]
         p.min_send_rate = g["min_send_rate"]
-        p.lingering_ms = g["lingering_time"]
-        p.lingering_silent_ms = g["lingering_timeout"]
+        p.lingering_time_ms = g["lingering_time"]
+        p.lingering_timeout_ms = g["lingering_timeout"]
         p.keepalive_ms = g["keepalive"]
         p.keepalive_requests = g["keepalive_requests"]
         p.min_rate = g["min_rate"]
-        p.high_water_bytes = g["buffer_response"]
-        p.max_connections = g["max_conns"]
+        p.buffer_response_bytes = g["buffer_response"]
+        p.max_conns = g["max_conns"]
         p.accept_batch = g["accept_batch"]
         p.half_close = g["half_close"]
         p.trace = g["trace"]
-        p.log_format = LOG_FORMATS[
+        p.access_log_format = LOG_FORMATS[
             "off" if g["access_log"] == "off" else g["access_log_format"]
         ]
-        p.log_buffer_bytes = g["access_log_buffer"]
+        p.access_log_buffer_bytes = g["access_log_buffer"]
         if g["server_header"] != "pass":
             name = g["server_header"]
-            text = self._text("" if name == "off" else name)
-            p.server = text.at
-            p.server_len = text.len
-
+            p.server_header = self._text("" if name == "off" else name)
         if g["via"]:
-            text = self._text(g["via_name"])
-            p.via = text.at
-            p.via_len = text.len
+            p.via_name = self._text(g["via_name"])
 
-        p.trusted = <Cidr *>self._array(len(g["trusted_proxies"]), sizeof(Cidr))
+        p.trusted_proxies = <Cidr *>self._array(len(g["trusted_proxies"]), sizeof(Cidr))
         for cidr in g["trusted_proxies"]:
             if cidr == "unix":
                 p.trusts_unix = True
                 continue
             address, _, bits = str(cidr).partition("/")
             text = self._text(address)
-            if not parse_address(text.at, text.len, p.trusted[p.n_trusted].address):
+            one = &p.trusted_proxies[p.n_trusted_proxies]
+            if not parse_address(text.at, text.len, one.address):
                 raise ValueError(f"trusted_proxies: {cidr}")
             v6 = ":" in address
             width = int(bits) if bits else (128 if v6 else 32)
-            p.trusted[p.n_trusted].bits = width if v6 else width + 96
-            p.n_trusted += 1
+            one.bits = width if v6 else width + 96
+            p.n_trusted_proxies += 1
         return 0
 
     cdef int _fill_listener(self, ListenerPlan *l, dict row) except -1:
@@ -303,25 +300,25 @@ cdef class Plan:
         cdef UpstreamPlan *u = &self.upstreams[i]
         kind, _, name = row["hash_key"].partition(":")
         u.name = self._text(row["name"])
-        u.policy = POLICIES[row["balance"]]
-        u.bound_percent = row["hash_bound"]
-        u.key_kind = KEY_CLIENT if u.policy == POLICY_IP_HASH else KEYS[kind]
-        u.key_name = self._text(name)
+        u.balance = POLICIES[row["balance"]]
+        u.hash_bound_percent = row["hash_bound"]
+        u.hash_key_kind = KEY_CLIENT if u.balance == POLICY_IP_HASH else KEYS[kind]
+        u.hash_key_name = self._text(name)
         u.first_endpoint = row["first_endpoint"]
         u.connect_timeout_ms = row["connect_timeout"]
-        u.response_timeout_ms = row["upstream_timeout"]
+        u.upstream_timeout_ms = row["upstream_timeout"]
         u.between_timeout_ms = row["between_timeout"]
         u.tunnel_timeout_ms = row["tunnel_timeout"]
         u.queue_timeout_ms = row["queue_timeout"]
-        u.pool_idle_ms = row["upstream_idle"]
+        u.upstream_idle_ms = row["upstream_idle"]
         u.eject_failures = row["eject_failures"]
         u.eject_for_ms = row["eject_for"]
         u.retries = row["retries"]
         u.retry_budget_percent = row["retry_budget"]
-        u.pool_size = row["upstream_pool"]
+        u.upstream_pool = row["upstream_pool"]
         u.buffer_request_bytes = row["buffer_request"]
-        u.max_connections = row["upstream_max"]
-        u.queue_size = row["queue"]
+        u.upstream_max = row["upstream_max"]
+        u.queue = row["queue"]
         u.lenient = row["lenient"]
         u.n_endpoints = len(row["endpoints"])
         if u.first_endpoint < 0 or u.first_endpoint + u.n_endpoints > self.n_endpoints:
@@ -349,13 +346,13 @@ cdef class Plan:
         r.request.x_forwarded = gateway["x_forwarded"]
         r.request.forwarded = gateway["forwarded"]
         r.request.request_id = gateway["request_id"]
-        r.request.via = self.gateway.via
-        r.request.via_len = self.gateway.via_len
+        r.request.via = self.gateway.via_name.at
+        r.request.via_len = self.gateway.via_name.len
         self._fill_rules(&r.request.rules, row["request_rules"])
         r.request.rules.dashes = gateway["underscores"] == "safe"
-        r.response.server = self.gateway.server
-        r.response.server_len = self.gateway.server_len
-        r.response.via = self.gateway.via
-        r.response.via_len = self.gateway.via_len
+        r.response.server = self.gateway.server_header.at
+        r.response.server_len = self.gateway.server_header.len
+        r.response.via = self.gateway.via_name.at
+        r.response.via_len = self.gateway.via_name.len
         self._fill_rules(&r.response.rules, row["response_rules"])
         return 0
