@@ -25,7 +25,7 @@ FLOORS = [
     ("base", "", "atomics system words memory faults limits"),
     ("native", "base", "llhttp"),
     ("shared", "base", "region slots"),
-    ("http", "base", "message fields canonical status client"),
+    ("http", "base", "message fields canonical status client rules"),
     ("route", "base http", "router readings"),
     ("telemetry", "base shared", "incidents logwriter accesslog"),
     ("h1", "base native http", "strict chunked parser writer via rewrite"),

@@ -12,7 +12,7 @@ from fastgate.dataplane.conn.conn cimport (
 from fastgate.dataplane.h1.parser cimport (
     MAX_FIELDS, MAX_HEAD_BYTES, MAX_METHOD_BYTES, MAX_RESPONSE_HEAD_BYTES,
 )
-from fastgate.dataplane.h1.rewrite cimport MAX_RULES
+from fastgate.dataplane.http.rules cimport MAX_RULES
 from fastgate.dataplane.plan.plan cimport MAX_UNIX_PATH_BYTES
 from fastgate.dataplane.shared.region cimport MAX_ENDPOINTS, MAX_WORKERS
 from fastgate.dataplane.shared.slots cimport MAX_WEIGHT

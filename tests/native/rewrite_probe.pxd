@@ -7,8 +7,9 @@ from libc.stdint cimport uint32_t
 
 from fastgate.dataplane.h1.parser cimport Head
 from fastgate.dataplane.h1.rewrite cimport (
-    Framing, RequestFacts, RequestPolicy, ResponsePolicy, Rule, Rules,
+    Framing, RequestFacts, RequestPolicy, ResponsePolicy,
 )
+from fastgate.dataplane.http.rules cimport Rule, Rules
 
 cdef class Message:
     """Owns a Head and whatever Python bytes its spans borrow."""

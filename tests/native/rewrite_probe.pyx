@@ -15,11 +15,11 @@ from fastgate.dataplane.h1.parser cimport (
     parse_head, parser_init,
 )
 from fastgate.dataplane.h1.rewrite cimport (
-    RULE_ADD, RULE_REMOVE, RULE_SET, write_reply as c_write_reply, write_request,
-    write_response,
+    write_reply as c_write_reply, write_request, write_response,
 )
 from fastgate.dataplane.http.client cimport client_address
 from fastgate.dataplane.http.message cimport MAX_HEADER_IDS
+from fastgate.dataplane.http.rules cimport RULE_ADD, RULE_REMOVE, RULE_SET
 from fastgate.dataplane.http.status cimport reason_phrase as c_phrase
 from fastgate.dataplane.route.router cimport RouteQuery, Router, route
 from fastgate.dataplane.telemetry.accesslog cimport (

@@ -9,27 +9,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from fastgate.dataplane.h1.parser cimport Head
-
-cdef enum:
-    MAX_RULES = 64          # of one Rules: one bit each while a head is written
-
-cdef enum RuleOp:
-    RULE_SET = 0            # replace all fields of that name by one
-    RULE_ADD
-    RULE_REMOVE
-
-cdef struct Rule:
-    uint8_t op              # a RuleOp
-    uint8_t id              # a HeaderId
-    uint16_t name_len
-    uint32_t value_len
-    const char *name
-    const char *value
-
-cdef struct Rules:
-    int n
-    Rule *rules             # [n], borrowed from the plan
-    uint8_t dashes          # a name means the ones with "_" for "-" as well
+from fastgate.dataplane.http.rules cimport Rules
 
 cdef struct RequestPolicy:  # of a route; borrowed from the plan
     const char *host        # what Host becomes; NULL: the client's is kept

@@ -26,6 +26,9 @@ from fastgate.dataplane.h1.writer cimport (
     put_text, put_value,
 )
 from fastgate.dataplane.http.message cimport id_bit
+from fastgate.dataplane.http.rules cimport (
+    FIELD_PASSES, MAX_RULES, Rule, ids_of, next_added, rule_of,
+)
 from fastgate.dataplane.http.status cimport reason_phrase
 
 cdef enum:
@@ -82,41 +85,7 @@ cdef inline uint64_t claim_ids() noexcept nogil:
     )
 
 
-# --- rules --------------------------------------------------------------------
-
-
-cdef bint same_but_dashes(const char *a, const char *b, size_t n) noexcept nogil:
-    """Whether an origin that reads "_" as "-" takes two names for the same."""
-    cdef size_t i
-    for i in range(n):
-        if not same_name(a + i, b + i, 1) and not (
-            (a[i] == c"-" or a[i] == c"_") and (b[i] == c"-" or b[i] == c"_")
-        ):
-            return False
-    return True
-
-
-cdef inline bint rule_names(
-    const Rules *rules, int i, uint32_t id, const char *name, size_t n
-) noexcept nogil:
-    cdef const Rule *rule = &rules.rules[i]
-    if rule.id != id or rule.name_len != n:
-        return False
-    if rules.dashes:
-        return same_but_dashes(rule.name, name, n)
-    return same_name(rule.name, name, n)
-
-
-cdef int last_word(
-    const Rules *rules, uint32_t id, const char *name, size_t n, int after
-) noexcept nogil:
-    """Index of the last SET or REMOVE of this name behind `after`, or -1."""
-    cdef int i = rules.n - 1
-    while i > after:
-        if rules.rules[i].op != RULE_ADD and rule_names(rules, i, id, name, n):
-            return i
-        i -= 1
-    return -1
+# --- fields -------------------------------------------------------------------
 
 
 cdef bint admit(
@@ -124,38 +93,24 @@ cdef bint admit(
     uint32_t id, const char *name, size_t n
 ) noexcept nogil:
     """May a field of this name be written? Puts a SET's value in its place."""
-    cdef int i = last_word(rules, id, name, n, -1)
-    cdef const Rule *rule
-    if i < 0:
-        return True
-    rule = &rules.rules[i]
-    if rule.op == RULE_SET and not placed[0] >> i & 1:
-        placed[0] |= <uint64_t>1 << i
-        put_field(o, rule.name, rule.name_len, rule.value, rule.value_len)
-    return False
+    cdef int i = rule_of(rules, placed, id, name, n)
+    if i >= 0:
+        put_rule(o, &rules.rules[i])
+    return i == FIELD_PASSES
+
+
+cdef inline void put_rule(Out *o, const Rule *rule) noexcept nogil:
+    put_field(o, rule.name, rule.name_len, rule.value, rule.value_len)
 
 
 cdef void put_rules(
     Out *o, const Rules *rules, uint64_t placed, uint64_t protected
 ) noexcept nogil:
-    """Append what the rules add: every ADD, and a SET that met no field."""
-    cdef int i
-    cdef const Rule *rule
-    for i in range(rules.n):
-        rule = &rules.rules[i]
-        if rule.op == RULE_REMOVE or placed >> i & 1 or protected >> rule.id & 1:
-            continue
-        if last_word(rules, rule.id, rule.name, rule.name_len, i) < 0:
-            put_field(o, rule.name, rule.name_len, rule.value, rule.value_len)
-
-
-cdef uint64_t ids_of(const Rules *rules) noexcept nogil:
-    """A bit for each HeaderId that some rule names."""
-    cdef uint64_t ids = 0
-    cdef int i
-    for i in range(rules.n):
-        ids |= id_bit(rules.rules[i].id)
-    return ids
+    """Append what the rules add."""
+    cdef int i = next_added(rules, 0, placed, protected)
+    while i >= 0:
+        put_rule(o, &rules.rules[i])
+        i = next_added(rules, i + 1, placed, protected)
 
 
 cdef inline bint wanted(

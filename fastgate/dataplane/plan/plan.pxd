@@ -10,7 +10,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastgate.dataplane.base.limits cimport Cidr
 from fastgate.dataplane.base.system cimport sockaddr_storage, socklen_t
 from fastgate.dataplane.h1.parser cimport HeadLimits
-from fastgate.dataplane.h1.rewrite cimport RequestPolicy, ResponsePolicy, Rules
+from fastgate.dataplane.h1.rewrite cimport RequestPolicy, ResponsePolicy
+from fastgate.dataplane.http.rules cimport Rules
 from fastgate.dataplane.route.router cimport Router
 from fastgate.dataplane.telemetry.accesslog cimport Text
 

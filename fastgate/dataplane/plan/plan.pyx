@@ -35,7 +35,7 @@ from fastgate.dataplane.h1.parser cimport (
     METHOD_TRACE, UNDERSCORES_DROP, UNDERSCORES_PASS, UNDERSCORES_SAFE, header_id,
     method_number,
 )
-from fastgate.dataplane.h1.rewrite cimport (
+from fastgate.dataplane.http.rules cimport (
     RULE_ADD, RULE_REMOVE, RULE_SET, Rule, Rules,
 )
 from fastgate.dataplane.route.readings cimport PATHS_KEEP, PATHS_REJECT, PATHS_ROUTES
