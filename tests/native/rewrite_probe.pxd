@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t
 
 from fastgate.dataplane.h1.parser cimport Head
 from fastgate.dataplane.h1.rewrite cimport (
-    Framing, RequestFacts, RequestPolicy, ResponsePolicy,
+    Framing, RequestFacts, RequestShape, ResponseShape,
 )
 from fastgate.dataplane.http.rules cimport Rule, Rules
 
@@ -22,10 +22,10 @@ cdef class Message:
     cdef void fill_rules(self, Rules *out, list rules) except *
 
 cdef class RequestProbe(Message):
-    cdef RequestPolicy policy
+    cdef RequestShape shape
     cdef RequestFacts facts
 
 cdef class ResponseProbe(Message):
-    cdef ResponsePolicy policy
+    cdef ResponseShape shape
     cdef Framing framing
     cdef const char *date

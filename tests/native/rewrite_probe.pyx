@@ -168,14 +168,14 @@ cdef class RequestProbe(Message):
         if start:
             raise TypeError(f"unknown: {sorted(start)}")
         if host is not None:
-            self.policy.host = self.keep(host, &self.policy.host_len)
-        self.policy.x_forwarded = x_forwarded
-        self.policy.forwarded = forwarded
-        self.policy.request_id = request_id
+            self.shape.host = self.keep(host, &self.shape.host_len)
+        self.shape.x_forwarded = x_forwarded
+        self.shape.forwarded = forwarded
+        self.shape.request_id = request_id
         if via is not None:
-            self.policy.via = self.keep(via, &self.policy.via_len)
-        self.fill_rules(&self.policy.rules, list(rules))
-        self.policy.rules.dashes = dashes
+            self.shape.via = self.keep(via, &self.shape.via_len)
+        self.fill_rules(&self.shape.rules, list(rules))
+        self.shape.rules.dashes = dashes
         self.facts.peer = self.keep(peer, &self.facts.peer_len)
         self.facts.peer_is_v6 = v6
         self.facts.trusted = trusted
@@ -204,7 +204,7 @@ cdef class RequestProbe(Message):
         """The bytes that go upstream, or the word of the fault."""
         cdef char *out = guarded(room)
         cdef ssize_t n = write_request(
-            out, room, self.head, &self.policy, &self.facts
+            out, room, self.head, &self.shape, &self.facts
         )
         try:
             return outcome(out, n, room)
@@ -221,7 +221,7 @@ cdef class RequestProbe(Message):
             began = now_ns()
             for _round in range(rounds):
                 total += write_request(
-                    out, 65536, self.head, &self.policy, &self.facts
+                    out, 65536, self.head, &self.shape, &self.facts
                 )
             began = now_ns() - began
         if total <= 0:
@@ -244,10 +244,10 @@ cdef class ResponseProbe(Message):
         if start:
             raise TypeError(f"unknown: {sorted(start)}")
         if server is not None:
-            self.policy.server = self.keep(server, &self.policy.server_len)
+            self.shape.server = self.keep(server, &self.shape.server_len)
         if via is not None:
-            self.policy.via = self.keep(via, &self.policy.via_len)
-        self.fill_rules(&self.policy.rules, list(rules))
+            self.shape.via = self.keep(via, &self.shape.via_len)
+        self.fill_rules(&self.shape.rules, list(rules))
         self.framing.content_length = length
         self.framing.chunked = send_chunked
         self.framing.bodiless = bodiless
@@ -259,7 +259,7 @@ cdef class ResponseProbe(Message):
         """The bytes that go to the client, or the word of the fault."""
         cdef char *out = guarded(room)
         cdef ssize_t n = write_response(
-            out, room, self.head, &self.policy, &self.framing, self.date
+            out, room, self.head, &self.shape, &self.framing, self.date
         )
         try:
             return outcome(out, n, room)
@@ -276,7 +276,7 @@ cdef class ResponseProbe(Message):
             began = now_ns()
             for _round in range(rounds):
                 total += write_response(
-                    out, 65536, self.head, &self.policy, &self.framing, self.date
+                    out, 65536, self.head, &self.shape, &self.framing, self.date
                 )
             began = now_ns() - began
         if total <= 0:

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from fastgate.dataplane.h1.parser cimport Head
 from fastgate.dataplane.http.rules cimport Rules
 
-cdef struct RequestPolicy:  # of a route; borrowed from the plan
+cdef struct RequestShape:   # of a route; borrowed from the plan
     const char *host        # what Host becomes; NULL: the client's is kept
     uint32_t host_len
     uint8_t x_forwarded     # X-Forwarded-For, -Proto, -Host, -Port
@@ -32,7 +32,7 @@ cdef struct RequestFacts:   # of one exchange
     const char *request_id  # 32 hex digits to use when the client sent none
     uint8_t tunnel          # pass the Upgrade on
 
-cdef struct ResponsePolicy:  # of a route
+cdef struct ResponseShape:  # of a route
     const char *server      # the Server field; NULL: the upstream's is kept
     uint32_t server_len     # 0 with server set: no Server field at all
     const char *via         # what Via calls this gateway; NULL: no Via
@@ -49,11 +49,11 @@ cdef struct Framing:        # how the body of a response is sent to the client
 
 cdef ssize_t write_request(
     char *out, size_t room, const Head *h,
-    const RequestPolicy *policy, const RequestFacts *facts
+    const RequestShape *shape, const RequestFacts *facts
 ) noexcept nogil
 cdef ssize_t write_response(
     char *out, size_t room, const Head *h,
-    const ResponsePolicy *policy, const Framing *framing, const char *date
+    const ResponseShape *shape, const Framing *framing, const char *date
 ) noexcept nogil
 cdef ssize_t write_reply(
     char *out, size_t room, int status, const char *text,

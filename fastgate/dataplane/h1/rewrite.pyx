@@ -226,10 +226,10 @@ cdef void put_scheme(Out *o, const Head *h, const RequestFacts *facts) noexcept 
 
 
 cdef inline void put_x_forwarded(
-    Out *o, const Head *h, const RequestPolicy *policy, const RequestFacts *facts,
+    Out *o, const Head *h, const RequestShape *shape, const RequestFacts *facts,
     uint64_t *placed, uint64_t look
 ) noexcept nogil:
-    cdef const Rules *rules = &policy.rules
+    cdef const Rules *rules = &shape.rules
     cdef bint trusted = facts.trusted
     cdef bint has_list
     if has_address(facts) or (trusted and is_present(h, H_X_FORWARDED_FOR)):
@@ -300,7 +300,7 @@ cdef inline void put_via(
 
 cdef ssize_t write_request(
     char *out, size_t room, const Head *h,
-    const RequestPolicy *policy, const RequestFacts *facts
+    const RequestShape *shape, const RequestFacts *facts
 ) noexcept nogil:
     """Write the request head that goes upstream, always HTTP/1.1.
 
@@ -316,7 +316,7 @@ cdef ssize_t write_request(
     A rule never touches Host, framing or hop-by-hop fields.
     """
     cdef Out o
-    cdef const Rules *rules = &policy.rules
+    cdef const Rules *rules = &shape.rules
     cdef const Field *kept_id = NULL
     cdef uint64_t placed = 0
     cdef uint64_t protected = framing_ids() | id_bit(H_HOST)
@@ -329,14 +329,14 @@ cdef ssize_t write_request(
         look = ids_of(rules)
     if not facts.trusted:
         skip |= claim_ids()
-    if policy.x_forwarded:
+    if shape.x_forwarded:
         skip |= id_bit(H_X_FORWARDED_FOR)
-    if policy.forwarded:
+    if shape.forwarded:
         skip |= id_bit(H_FORWARDED)
-    if policy.request_id:
+    if shape.request_id:
         skip |= id_bit(H_X_REQUEST_ID)
-    if policy.via is not NULL:
-        if passed_through(h, policy.via, policy.via_len):
+    if shape.via is not NULL:
+        if passed_through(h, shape.via, shape.via_len):
             return -FAULT_LOOP
         skip |= id_bit(H_VIA)
 
@@ -344,8 +344,8 @@ cdef ssize_t write_request(
     put_text(&o, " ")
     put_target(&o, h.raw_path, h.raw_path_len + h.query_len)
     put_text(&o, " HTTP/1.1\r\nHost: ")
-    if policy.host is not NULL:
-        put_value(&o, policy.host, policy.host_len)
+    if shape.host is not NULL:
+        put_value(&o, shape.host, shape.host_len)
     else:
         put_value(&o, h.authority, h.authority_len)
     put_text(&o, "\r\n")
@@ -361,9 +361,9 @@ cdef ssize_t write_request(
     if facts.tunnel:
         put_upgrade(&o, h)
 
-    if policy.x_forwarded:
-        put_x_forwarded(&o, h, policy, facts, &placed, look)
-    if policy.forwarded and wanted(
+    if shape.x_forwarded:
+        put_x_forwarded(&o, h, shape, facts, &placed, look)
+    if shape.forwarded and wanted(
         &o, rules, &placed, look, H_FORWARDED, "Forwarded"
     ):
         put_text(&o, "Forwarded: ")
@@ -371,7 +371,7 @@ cdef ssize_t write_request(
             put_text(&o, ", ")
         put_forwarded(&o, h, facts)
         put_text(&o, "\r\n")
-    if policy.request_id and wanted(
+    if shape.request_id and wanted(
         &o, rules, &placed, look, H_X_REQUEST_ID, "X-Request-ID"
     ):
         kept_id = sane_request_id(h)
@@ -381,8 +381,8 @@ cdef ssize_t write_request(
         else:
             put_value(&o, facts.request_id, strlen(facts.request_id))
         put_text(&o, "\r\n")
-    if policy.via is not NULL and wanted(&o, rules, &placed, look, H_VIA, "Via"):
-        put_via(&o, h, policy.via, policy.via_len)
+    if shape.via is not NULL and wanted(&o, rules, &placed, look, H_VIA, "Via"):
+        put_via(&o, h, shape.via, shape.via_len)
     if rules.n:
         put_rules(&o, rules, placed, protected)
     put_text(&o, "\r\n")
@@ -409,7 +409,7 @@ cdef void put_status(
 
 cdef ssize_t write_response(
     char *out, size_t room, const Head *h,
-    const ResponsePolicy *policy, const Framing *framing, const char *date
+    const ResponseShape *shape, const Framing *framing, const char *date
 ) noexcept nogil:
     """Write the response head that goes to the client, always HTTP/1.1.
 
@@ -425,7 +425,7 @@ cdef ssize_t write_response(
     tells of another answer, and forbids it in 1xx and 204.
     """
     cdef Out o
-    cdef const Rules *rules = &policy.rules
+    cdef const Rules *rules = &shape.rules
     cdef uint64_t placed = 0
     cdef uint64_t skip = framing_ids()
     cdef uint64_t look = 0
@@ -437,9 +437,9 @@ cdef ssize_t write_response(
         if rules.n > MAX_RULES:
             return -FAULT_INTERNAL
         look = ids_of(rules)
-    if policy.server is not NULL:
+    if shape.server is not NULL:
         skip |= id_bit(H_SERVER)
-    if policy.via is not NULL:
+    if shape.via is not NULL:
         skip |= id_bit(H_VIA)
 
     put_status(&o, h.status, h.reason, h.reason_len)
@@ -469,14 +469,14 @@ cdef ssize_t write_response(
         put_text(&o, "Date: ")
         put_value(&o, date, strlen(date))
         put_text(&o, "\r\n")
-    if policy.server is not NULL and policy.server_len and wanted(
+    if shape.server is not NULL and shape.server_len and wanted(
         &o, rules, &placed, look, H_SERVER, "Server"
     ):
         put_text(&o, "Server: ")
-        put_value(&o, policy.server, policy.server_len)
+        put_value(&o, shape.server, shape.server_len)
         put_text(&o, "\r\n")
-    if policy.via is not NULL and wanted(&o, rules, &placed, look, H_VIA, "Via"):
-        put_via(&o, h, policy.via, policy.via_len)
+    if shape.via is not NULL and wanted(&o, rules, &placed, look, H_VIA, "Via"):
+        put_via(&o, h, shape.via, shape.via_len)
     if rules.n:
         put_rules(&o, rules, placed, framing_ids())
     put_text(&o, "\r\n")

@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastgate.dataplane.base.limits cimport Cidr
 from fastgate.dataplane.base.system cimport sockaddr_storage, socklen_t
 from fastgate.dataplane.h1.parser cimport HeadLimits
-from fastgate.dataplane.h1.rewrite cimport RequestPolicy, ResponsePolicy
+from fastgate.dataplane.h1.rewrite cimport RequestShape, ResponseShape
 from fastgate.dataplane.http.rules cimport Rules
 from fastgate.dataplane.route.router cimport Router
 from fastgate.dataplane.telemetry.accesslog cimport Text
@@ -63,8 +63,8 @@ cdef struct RoutePlan:
     int64_t max_body_bytes      # 0: no limit
     int64_t deadline_ms         # 0: none
     int ambiguous_paths         # a readings.AmbiguousPaths
-    RequestPolicy request
-    ResponsePolicy response
+    RequestShape request
+    ResponseShape response
 
 cdef struct ListenerPlan:
     Text name

@@ -70,7 +70,7 @@ def test_host_comes_first_and_is_the_canonical_authority():
     assert written.split(CRLF)[1:3] == [b"Host: example.com:81", b"A: 1"]
 
 
-def test_host_of_the_policy_replaces_the_clients():
+def test_host_of_the_route_replaces_the_clients():
     _, written = head_of(request((b"Host", b"example.com"), host=b"internal:9000"))
 
     assert written == [(b"Host", b"internal:9000")]
