@@ -22,14 +22,14 @@ from setuptools import Extension, setup
 # it. What the structs of conn embed of h1 and balance is built before conn, the rest of
 # these two on it: they stand on two floors.
 FLOORS = [
-    ("base", "", "atomics system words memory faults limits"),
+    ("base", "", "atomics system words address chance memory faults"),
     ("native", "base", "llhttp"),
     ("shared", "base", "region slots"),
     ("http", "base", "message fields canonical status client rules"),
     ("route", "base http", "router readings"),
     ("telemetry", "base shared", "incidents logwriter accesslog"),
     ("h1", "base native http", "strict chunked parser writer via rewrite"),
-    ("balance", "base shared", "policies"),
+    ("balance", "base shared", "policies budget"),
     ("plan", "base http route telemetry h1 balance", "plan"),
     ("conn", "base shared route telemetry h1 balance plan", "steps conn idle peer"),
     ("h1", "base shared http balance plan conn", "pool origin client"),

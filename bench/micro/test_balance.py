@@ -23,6 +23,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "native"))
 
 import balance_probe as probe
+import base_probe
 from fastgate.dataplane.shared.slots import Region
 
 LOOPS = 200_000
@@ -103,12 +104,12 @@ def test_hash_bytes(benchmark: BenchmarkFixture, size: int) -> None:
 
 
 def test_random_next(benchmark: BenchmarkFixture) -> None:
-    run(benchmark, probe.time_random, probe.Random(), loops=LOOPS)
+    run(benchmark, base_probe.time_random, base_probe.Random(), loops=LOOPS)
 
 
 @pytest.mark.parametrize("text", [b"192.168.100.200", b"2001:db8::1:2:3"])
 def test_parse_address(benchmark: BenchmarkFixture, text: bytes) -> None:
-    run(benchmark, probe.time_parse_address, text, loops=LOOPS)
+    run(benchmark, base_probe.time_parse_address, text, loops=LOOPS)
 
 
 @pytest.mark.parametrize("members", [10, 1000])

@@ -1,12 +1,11 @@
-"""What tests and micro-benchmarks hold of slots, balance and limits.
+"""What tests and micro-benchmarks hold of slots and balance.
 
 Runs in: tests only.
 """
 
 from libc.stdint cimport int64_t, uint64_t
 
-from fastgate.dataplane.balance cimport policies as balance
-from fastgate.dataplane.base cimport limits
+from fastgate.dataplane.balance cimport budget, policies as balance
 
 
 cdef class Group:
@@ -17,8 +16,4 @@ cdef class Group:
 
 
 cdef class Budget:
-    cdef limits.RetryBudget budget
-
-
-cdef class Random:
-    cdef limits.Random random
+    cdef budget.RetryBudget budget

@@ -1,17 +1,16 @@
-"""The rooms slots, balance and limits, opened to pytest.
+"""The rooms of balance, and slots, opened to pytest.
 
 Runs in: tests only. Arguments are checked here, for the rooms themselves trust
 their callers. The `time_*` functions loop in C and return nanoseconds of CPU a
 turn, so that neither Python's calls nor other processes' time are measured.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
-from fastgate.dataplane.balance cimport policies as balance
-from fastgate.dataplane.base cimport limits
+from fastgate.dataplane.balance cimport budget, policies as balance
 from fastgate.dataplane.base.atomics cimport fg_store, fg_store32
 from fastgate.dataplane.shared cimport slots
 from fastgate.dataplane.shared.region cimport TABLE_ENDPOINTS, Shared
@@ -47,7 +46,6 @@ NO_ROOM = balance.NO_ROOM
 
 cdef enum:
     MAX_TRIED = 64
-    MAX_CIDRS = 64
 
 
 cdef Shared *shared_of(slots.Region region, int worker, int endpoint) except NULL:
@@ -263,35 +261,7 @@ def siphash(bytes data, uint64_t k0, uint64_t k1):
     return balance.siphash(<const char *>data, len(data), k0, k1)
 
 
-# --- limits
-
-
-def is_trusted(list networks, bytes address):
-    """networks: (16 bytes, bits) each."""
-    cdef limits.Cidr cidrs[MAX_CIDRS]
-    cdef int i
-    if len(networks) > MAX_CIDRS or len(address) != 16:
-        raise ValueError("is_trusted")
-    for i, (prefix, bits) in enumerate(networks):
-        if len(prefix) != 16:
-            raise ValueError("prefix")
-        memcpy(cidrs[i].address, <const char *>prefix, 16)
-        cidrs[i].bits = bits
-    return limits.is_trusted(
-        cidrs, <int>len(networks), <const uint8_t *><const char *>address
-    )
-
-
-def parse_address(bytes text):
-    """The 16 bytes, or None. The text is read where no NUL follows it."""
-    cdef uint8_t out[16]
-    memset(out, 0xAA, 16)
-    padded = text + b"9:9"
-    if limits.parse_address(<const char *>padded, len(text), out):
-        return (<char *>out)[:16]
-    if any(byte != 0xAA for byte in (<char *>out)[:16]):
-        raise AssertionError("out16 was touched")
-    return None
+# --- the retry budget
 
 
 cdef class Budget:
@@ -299,31 +269,10 @@ cdef class Budget:
         memset(&self.budget, 0, sizeof(self.budget))
 
     def note_request(self, int percent):
-        limits.budget_note_request(&self.budget, percent)
+        budget.budget_note_request(&self.budget, percent)
 
     def take(self, int percent, int64_t now_ms):
-        return limits.budget_take(&self.budget, percent, now_ms)
-
-
-cdef class Random:
-    """Seeded from `state` (four words) or from the kernel."""
-
-    def __cinit__(self, state=None):
-        cdef int i
-        if state is None:
-            limits.random_seed(&self.random)
-        else:
-            for i in range(4):
-                self.random.s[i] = state[i]
-
-    def next(self):
-        return limits.random_next(&self.random)
-
-    def id(self):
-        """The text, and the byte behind it, which random_id ends with a NUL."""
-        cdef char out[33]
-        limits.random_id(&self.random, out)
-        return out[:32], out[32]
+        return budget.budget_take(&self.budget, percent, now_ms)
 
 
 # --- time, in nanoseconds a turn
@@ -424,32 +373,3 @@ def time_hash(bytes data, int64_t n):
             chained = balance.hash_bytes(at, size, chained)
         start = now_ns() - start
     return start / n if chained else 0.0
-
-
-def time_random(Random random, int64_t n):
-    cdef double start
-    cdef uint64_t all_bits = 0
-    cdef int64_t _i
-    with nogil:
-        start = now_ns()
-        for _i in range(n):
-            all_bits |= limits.random_next(&random.random)
-        start = now_ns() - start
-    return start / n if all_bits else 0.0
-
-
-def time_parse_address(bytes text, int64_t n):
-    cdef const char *at = text
-    cdef size_t size = len(text)
-    cdef uint8_t out[16]
-    cdef double start
-    cdef bint parsed = True
-    cdef int64_t _i
-    with nogil:
-        start = now_ns()
-        for _i in range(n):
-            parsed &= limits.parse_address(at, size, out)
-        start = now_ns() - start
-    if not parsed:
-        raise ValueError(text)
-    return start / n

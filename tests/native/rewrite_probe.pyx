@@ -8,8 +8,8 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from fastgate.dataplane.base.address cimport Cidr, parse_address
 from fastgate.dataplane.base.faults cimport fault_info
-from fastgate.dataplane.base.limits cimport Cidr, parse_address
 from fastgate.dataplane.h1.parser cimport (
     Field, H_COUNT, HeadLimits, MAX_FIELDS, MAX_HEAD_BYTES, Parser, header_id,
     parse_head, parser_init,

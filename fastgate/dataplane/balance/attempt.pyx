@@ -6,12 +6,14 @@ Runs in: worker. Nothing here moves an exchange on; that is exchange.pyx.
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memchr
 
+from fastgate.dataplane.balance.budget cimport budget_take
 from fastgate.dataplane.balance.policies cimport (
     NO_ENDPOINT, Choice, latency_after, pick,
 )
 from fastgate.dataplane.base.atomics cimport (
     fg_bump, fg_load, fg_load32, fg_store, fg_store32,
 )
+from fastgate.dataplane.base.chance cimport random_next
 from fastgate.dataplane.base.faults cimport (
     FAULT_CONNECT,
     FAULT_CONNECT_TIMEOUT,
@@ -26,7 +28,6 @@ from fastgate.dataplane.base.faults cimport (
     FaultInfo,
     fault_info,
 )
-from fastgate.dataplane.base.limits cimport budget_take, random_next
 from fastgate.dataplane.conn.conn cimport MAX_TRIES, Exchange, Worker
 from fastgate.dataplane.conn.steps cimport ENDING_CUT_BOTH, step_info
 from fastgate.dataplane.plan.plan cimport UpstreamPlan

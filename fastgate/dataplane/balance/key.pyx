@@ -11,7 +11,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp
 
 from fastgate.dataplane.balance.policies cimport POLICY_HASH, POLICY_IP_HASH, hash_bytes
-from fastgate.dataplane.base.limits cimport parse_address
+from fastgate.dataplane.base.address cimport parse_address
 from fastgate.dataplane.conn.conn cimport Downstream, Exchange, Worker
 from fastgate.dataplane.h1.parser cimport H_COOKIE, Field, Head, same_name
 from fastgate.dataplane.http.client cimport client_address

@@ -20,8 +20,10 @@ and ends, never of a protocol: HTTP/1.1 is one implementation of SideOps.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastgate.dataplane.balance.budget cimport RetryBudget
 from fastgate.dataplane.balance.policies cimport Group
-from fastgate.dataplane.base.limits cimport Random, RetryBudget
+from fastgate.dataplane.base.address cimport ADDRESS_TEXT
+from fastgate.dataplane.base.chance cimport Random
 from fastgate.dataplane.base.memory cimport Bytes, Slab, SlabItem, Timer, Wheel
 from fastgate.dataplane.conn.steps cimport (
     STEP_FORWARD, STEP_GATHER, STEP_RELAY, STEP_TUNNEL,
@@ -46,7 +48,6 @@ cdef enum:
     MAX_LINGERERS = 512         # clients of a worker in PHASE_LINGER
     LEAVE_LOOK_MS = 32          # between looks at what a leaving peer still has to take
     READS_PER_TURN = 8          # reads of one socket before the others' turn
-    PEER_TEXT = 46
 
 cdef enum Kind:
     KIND_TIMER = 0
@@ -112,7 +113,7 @@ cdef struct Downstream:
     int64_t read_deadline_ms    # idle, head, body or linger; 0: none
     int64_t last_read_ms        # when bytes of the body, or behind our FIN, last came
     int64_t linger_by_ms        # when lingering ends, whatever still comes
-    char peer[PEER_TEXT]
+    char peer[ADDRESS_TEXT]
 
 cdef enum Life:                 # of an Upstream
     LIFE_CONNECTING = 0

@@ -3,11 +3,10 @@
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 
-from fastgate.dataplane.base.limits cimport is_trusted
+from fastgate.dataplane.base.address cimport is_trusted, put_ipv4, put_ipv6
 from fastgate.dataplane.base.system cimport (
-    AF_INET, AF_INET6, AF_UNIX, inet_ntop, sockaddr_in, sockaddr_in6,
+    AF_INET, AF_INET6, AF_UNIX, sockaddr_in, sockaddr_in6,
 )
-from fastgate.dataplane.conn.conn cimport PEER_TEXT
 
 
 cdef void peer_name(
@@ -15,36 +14,16 @@ cdef void peer_name(
 ) noexcept nogil:
     """The peer's address as text, and whether it is a trusted proxy."""
     cdef uint8_t address[16]
-    cdef const uint8_t *v4
-    cdef int at = 0
-    cdef int i
     d.peer_is_v6 = 0
     d.peer_trusted = 0
-    memset(address, 0, 16)
     if peer.ss_family == AF_INET:
-        v4 = <const uint8_t *>&(<const sockaddr_in *>peer).sin_addr
-        for i in range(4):
-            if i:
-                d.peer[at] = b"."
-                at += 1
-            if v4[i] >= 100:
-                d.peer[at] = <char>(48 + v4[i] // 100)
-                at += 1
-            if v4[i] >= 10:
-                d.peer[at] = <char>(48 + v4[i] // 10 % 10)
-                at += 1
-            d.peer[at] = <char>(48 + v4[i] % 10)
-            at += 1
-        d.peer_len = <uint8_t>at
-        address[10] = 0xFF
-        address[11] = 0xFF
-        memcpy(address + 12, v4, 4)
+        memset(address, 0, 10)
+        memset(address + 10, 0xFF, 2)
+        memcpy(address + 12, &(<const sockaddr_in *>peer).sin_addr, 4)
+        d.peer_len = <uint8_t>(put_ipv4(d.peer, address + 12) - d.peer)
     elif peer.ss_family == AF_INET6:
         memcpy(address, &(<const sockaddr_in6 *>peer).sin6_addr, 16)
-        inet_ntop(AF_INET6, address, d.peer, PEER_TEXT)
-        while at < PEER_TEXT and d.peer[at]:
-            at += 1
-        d.peer_len = <uint8_t>at
+        d.peer_len = <uint8_t>(put_ipv6(d.peer, address) - d.peer)
         d.peer_is_v6 = 1
     else:
         # No address (RFC 7239 section 6): the word that nginx's logs have for it.

@@ -13,11 +13,12 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memmove, memset
 
 from fastgate.dataplane.balance.attempt cimport note_returns
+from fastgate.dataplane.balance.budget cimport RetryBudget
 from fastgate.dataplane.balance.policies cimport Group, group_free, group_init
 from fastgate.dataplane.balance.queue cimport waiting_timer
 from fastgate.dataplane.base.atomics cimport fg_bump, fg_load, fg_store
+from fastgate.dataplane.base.chance cimport random_seed
 from fastgate.dataplane.base.faults cimport FAULT_DRAINED, FAULT_OVERLOAD, fault_info
-from fastgate.dataplane.base.limits cimport RetryBudget, random_seed
 from fastgate.dataplane.base.memory cimport (
     GENERATION_MASK,
     TIMER_CONN,

@@ -33,10 +33,12 @@ from libc.string cimport memset, strlen
 from fastgate.dataplane.balance.attempt cimport (
     charge_retry, choose, may_retry, note_answer, note_failure, release_lease,
 )
+from fastgate.dataplane.balance.budget cimport budget_note_request
 from fastgate.dataplane.balance.key cimport balancing_key
 from fastgate.dataplane.balance.policies cimport NO_ENDPOINT, NO_ROOM, has_room
 from fastgate.dataplane.balance.queue cimport wait, wait_no_more
 from fastgate.dataplane.base.atomics cimport fg_bump, fg_bump32
+from fastgate.dataplane.base.chance cimport random_id
 from fastgate.dataplane.base.faults cimport (
     FAULT_AMBIGUOUS_PATH,
     FAULT_BODY_TOO_LARGE,
@@ -56,7 +58,6 @@ from fastgate.dataplane.base.faults cimport (
     FaultInfo,
     fault_info,
 )
-from fastgate.dataplane.base.limits cimport budget_note_request, random_id
 from fastgate.dataplane.base.memory cimport (
     TIMER_EXCHANGE, Bytes, bytes_append, bytes_drop, bytes_len, bytes_reserve,
     bytes_take, slab_give, slab_take, timer_cancel, timer_set,

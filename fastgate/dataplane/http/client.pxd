@@ -2,7 +2,7 @@
 
 from libc.stddef cimport size_t
 
-from fastgate.dataplane.base.limits cimport Cidr
+from fastgate.dataplane.base.address cimport Cidr
 from fastgate.dataplane.http.message cimport Head
 
 cdef size_t client_address(

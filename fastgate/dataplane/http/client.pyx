@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
-from fastgate.dataplane.base.limits cimport is_trusted, parse_address
+from fastgate.dataplane.base.address cimport is_trusted, parse_address
 from fastgate.dataplane.http.message cimport H_X_FORWARDED_FOR, Field
 
 cdef enum:

@@ -7,7 +7,7 @@ one place that turns names into indexes. Nothing in it changes after it is made.
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastgate.dataplane.base.limits cimport Cidr
+from fastgate.dataplane.base.address cimport Cidr
 from fastgate.dataplane.base.system cimport sockaddr_storage, socklen_t
 from fastgate.dataplane.h1.parser cimport HeadLimits
 from fastgate.dataplane.h1.rewrite cimport RequestShape, ResponseShape

@@ -19,7 +19,7 @@ from fastgate.dataplane.balance.policies cimport (
     POLICY_ROUND_ROBIN,
     hash_bytes,
 )
-from fastgate.dataplane.base.limits cimport Cidr, parse_address
+from fastgate.dataplane.base.address cimport Cidr, parse_address
 from fastgate.dataplane.base.system cimport (
     AF_INET,
     AF_INET6,

@@ -1,5 +1,4 @@
 import ipaddress
-import os
 import sys
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "native"))
 
-import balance_probe as probe
+import base_probe as probe
 
 
 def mapped(address: str) -> bytes:
@@ -145,113 +144,17 @@ def test_the_parser_agrees_with_the_standard_library(text):
     assert probe.parse_address(text.encode()) == expected
 
 
-# --- the retry budget
+@given(st.ip_addresses())
+def test_an_address_is_written_so_that_it_is_read_again(address):
+    text = probe.put_address(address.packed).decode()
+
+    assert ipaddress.ip_address(text) == address
 
 
-def test_a_quiet_worker_has_ten_retries_and_three_more_a_second():
-    budget = probe.Budget()
+@pytest.mark.parametrize(
+    "text", ["255.255.255.255", "::ffff:1.2.3.4", ":".join(["ffff"] * 8)]
+)
+def test_the_longest_addresses_and_mapped_ones_are_written_within_their_room(text):
+    packed = ipaddress.ip_address(text).packed
 
-    assert [budget.take(20, 60_000) for _ in range(12)] == [True] * 10 + [False] * 2
-    assert not budget.take(20, 60_300)
-    assert budget.take(20, 60_334)
-    assert [budget.take(20, 9_999_999) for _ in range(12)] == [True] * 10 + [False] * 2
-
-
-def test_asking_often_does_not_lose_the_fractions_of_the_minimum():
-    budget = probe.Budget()
-    for _ in range(10):
-        budget.take(20, 60_000)
-
-    taken = sum(budget.take(20, 60_000 + ms) for ms in range(1, 10_001))
-
-    assert taken == 30
-
-
-def test_retries_are_no_more_than_their_share_of_the_requests():
-    budget = probe.Budget()
-    taken = 0
-    for _ in range(10_000):
-        budget.note_request(20)
-        taken += budget.take(20, 1_000)
-
-    assert 2_000 <= taken <= 2_003
-
-
-def test_savings_are_capped():
-    budget = probe.Budget()
-    for _ in range(1_000_000):
-        budget.note_request(100)
-
-    assert sum(budget.take(100, 1_000) for _ in range(1_000)) == 100
-
-
-def test_zero_percent_means_no_retry_at_all():
-    budget = probe.Budget()
-    for _ in range(100):
-        budget.note_request(0)
-
-    assert not budget.take(0, 1_000_000)
-
-
-def test_a_clock_that_steps_back_gives_nothing():
-    budget = probe.Budget()
-    for _ in range(10):
-        budget.take(20, 60_000)
-
-    assert not budget.take(20, 1)
-    assert not budget.take(20, -(1 << 62))
-
-
-# --- random bits
-
-
-def test_the_generator_gives_the_published_sequence():
-    generator = probe.Random([1, 2, 3, 4])
-
-    # The vector that the Rust crate rand_xoshiro checks against the authors' C.
-    assert [generator.next() for _ in range(10)] == [
-        41943041,
-        58720359,
-        3588806011781223,
-        3591011842654386,
-        9228616714210784205,
-        9973669472204895162,
-        14011001112246962877,
-        12406186145184390807,
-        15849039046786891736,
-        10450023813501588000,
-    ]
-
-
-def test_an_id_is_the_next_128_bits_in_hex_the_lowest_digit_first():
-    for seed in range(100):
-        state = [seed + 1, 2**63 + seed, 3, 4]
-        drawn = probe.Random(state)
-        written = f"{drawn.next():016x}"[::-1] + f"{drawn.next():016x}"[::-1]
-
-        assert probe.Random(state).id() == (written.encode(), 0)
-
-
-def test_two_generators_seeded_by_the_kernel_differ():
-    streams = {tuple(g.next() for _ in range(4)) for g in map(make, range(64))}
-
-    assert len(streams) == 64
-
-
-def make(_: int):
-    return probe.Random()
-
-
-def test_generators_seeded_after_a_fork_differ():
-    reading, writing = os.pipe()
-    for _ in range(4):
-        pid = os.fork()
-        if pid == 0:
-            os.write(writing, probe.Random().next().to_bytes(8, "big"))
-            os._exit(0)
-        os.waitpid(pid, 0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        drawn = pipe.read()
-
-    assert len({drawn[i : i + 8] for i in range(0, 32, 8)}) == 4
+    assert probe.put_address(packed) == text.encode()
