@@ -8,7 +8,6 @@ copied and costs no more than that. Copying and checking are writer.pxd's.
 from libc.stdint cimport uint64_t
 from libc.string cimport strlen
 
-from fastgate.dataplane.base.address cimport is_trusted, parse_address
 from fastgate.dataplane.base.faults cimport (
     FAULT_BAD_HEADER, FAULT_HEAD_TOO_LARGE, FAULT_INTERNAL, FAULT_LOOP,
     FAULT_UPSTREAM_BAD,

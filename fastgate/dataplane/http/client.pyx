@@ -3,11 +3,8 @@
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
-from fastgate.dataplane.base.address cimport is_trusted, parse_address
+from fastgate.dataplane.base.address cimport ADDRESS_TEXT, is_trusted, parse_address
 from fastgate.dataplane.http.message cimport H_X_FORWARDED_FOR, Field
-
-cdef enum:
-    ADDRESS_BYTES = 46          # INET6_ADDRSTRLEN, the longest text of an address
 
 
 cdef bint read_element(
@@ -41,7 +38,7 @@ cdef bint read_element(
                 colon = i
         if colons == 1:
             end = colon
-    if end >= ADDRESS_BYTES or not parse_address(p, end, address):
+    if end >= ADDRESS_TEXT or not parse_address(p, end, address):
         return False
     at[0] = p
     n[0] = end
