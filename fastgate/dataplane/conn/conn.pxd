@@ -41,7 +41,7 @@ from fastgate.dataplane.telemetry.incidents cimport Incidents
 
 cdef enum:
     MAX_TRIES = 10              # first try, replay, and at most 8 retries
-    STAGE_BYTES = 98304         # a whole head and a small body
+    CORK_BYTES = 98304         # a whole head and a small body
     REQUEST_HEAD_BYTES = 131072     # as written: the largest read, our fields, rules
     RESPONSE_HEAD_BYTES = 81920     # the same, toward the client
     STAGE_COPY = 8192           # a body up to this is copied behind its head
@@ -74,7 +74,7 @@ cdef struct Conn:
     uint8_t urgent              # has sent urgent data: reads may stop short of it
     uint8_t watches_out         # registered for writability too
     uint8_t end_when_flushed    # send our FIN once `output` is empty
-    uint8_t spoke               # bytes left the stage since this was cleared
+    uint8_t spoke               # bytes left the cork since this was cleared
     uint8_t cut                 # its FIN would look like an end: it ends by RST
     uint8_t body_kind           # of the message being read, a BodyKind
     int32_t os_error            # errno that made it `broken`; 0: none
@@ -288,9 +288,9 @@ cdef struct Worker:
     # scratch: one of each, whatever the number of connections
     char *scratch               # what recv fills
     size_t scratch_bytes
-    char *stage                 # what is about to be sent to `staged`
-    Conn *staged
-    size_t staged_bytes
+    char *cork                  # what is about to be sent to `cork_of`
+    Conn *cork_of
+    size_t cork_bytes
     Head request
     Head response
 
@@ -306,17 +306,17 @@ cdef int conn_open(
 cdef void conn_close(Worker *w, Conn *c, bint reset) noexcept nogil
 cdef ssize_t conn_recv(Worker *w, Conn *c, char *into, size_t room) noexcept nogil
 cdef ssize_t conn_discard(Worker *w, Conn *c) noexcept nogil
-cdef char *conn_stage(Worker *w, Conn *c, size_t room) noexcept nogil
-cdef void conn_staged(Worker *w, size_t n) noexcept nogil
+cdef char *cork_room(Worker *w, Conn *c, size_t room) noexcept nogil
+cdef void cork_add(Worker *w, size_t n) noexcept nogil
 cdef void conn_write(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil
 cdef void conn_send(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil
 cdef void conn_write_chunk(
     Worker *w, Conn *c, const char *data, size_t n
 ) noexcept nogil
-cdef void conn_push(Worker *w) noexcept nogil
+cdef void cork_push(Worker *w) noexcept nogil
 cdef void conn_flush(Worker *w, Conn *c) noexcept nogil
 cdef void conn_end(Worker *w, Conn *c) noexcept nogil
-cdef size_t conn_unstage(Worker *w, Conn *c) noexcept nogil
+cdef size_t cork_take_back(Worker *w, Conn *c) noexcept nogil
 cdef bint conn_watch_pace(Worker *w, Conn *c) noexcept nogil
 cdef int64_t conn_pace_at(Worker *w, const Conn *c) noexcept nogil
 cdef int conn_pace(Worker *w, Conn *c) noexcept nogil

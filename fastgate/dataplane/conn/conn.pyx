@@ -1,11 +1,11 @@
-"""One socket in the event loop: reading, writing, staging. Runs in: worker.
+"""One socket in the event loop: reading, writing, the cork. Runs in: worker.
 
 Writing never fails towards the caller. What the socket does not take is queued
 in `output`; an error marks the Conn broken and puts it in the run queue, so that
 the owner hears of it from the top of the loop and not in the middle of a step.
 
 Staging: a head and the body behind it should leave in one segment. Bytes for one
-Conn gather in `stage` until the event that made them ends, or until a body too
+Conn gather in the cork until the event that made them ends, or until a body too
 large to copy arrives, which leaves together with them by one sendmsg.
 """
 
@@ -110,11 +110,11 @@ cdef void conn_close(Worker *w, Conn *c, bint reset) noexcept nogil:
         return
     if c.cut:
         reset = True
-    if w.staged is c:
+    if w.cork_of is c:
         if not reset:
-            conn_push(w)
-        w.staged = NULL
-        w.staged_bytes = 0
+            cork_push(w)
+        w.cork_of = NULL
+        w.cork_bytes = 0
     if reset:
         hard.l_onoff = 1
         hard.l_linger = 0
@@ -170,59 +170,59 @@ cdef inline ssize_t receive(
 
 # --- writing ---------------------------------------------------------------
 
-cdef char *conn_stage(Worker *w, Conn *c, size_t room) noexcept nogil:
-    """Room for `room` bytes (at most STAGE_BYTES) about to be sent to `c`."""
-    if w.staged is not NULL and (
-        w.staged is not c or w.staged_bytes + room > STAGE_BYTES
+cdef char *cork_room(Worker *w, Conn *c, size_t room) noexcept nogil:
+    """Room for `room` bytes (at most CORK_BYTES) about to be sent to `c`."""
+    if w.cork_of is not NULL and (
+        w.cork_of is not c or w.cork_bytes + room > CORK_BYTES
     ):
-        conn_push(w)
-    if w.staged is NULL:
-        w.staged = c
-        w.staged_bytes = 0
-    return w.stage + w.staged_bytes
+        cork_push(w)
+    if w.cork_of is NULL:
+        w.cork_of = c
+        w.cork_bytes = 0
+    return w.cork + w.cork_bytes
 
 
-cdef size_t conn_unstage(Worker *w, Conn *c) noexcept nogil:
-    """Take back what is staged for `c`: how many bytes it was."""
-    cdef size_t n = w.staged_bytes
-    if w.staged is not c:
+cdef size_t cork_take_back(Worker *w, Conn *c) noexcept nogil:
+    """Take back what is corked for `c`: how many bytes it was."""
+    cdef size_t n = w.cork_bytes
+    if w.cork_of is not c:
         return 0
-    w.staged = NULL
-    w.staged_bytes = 0
+    w.cork_of = NULL
+    w.cork_bytes = 0
     return n
 
 
-cdef void conn_staged(Worker *w, size_t n) noexcept nogil:
-    """`n` bytes were written to where conn_stage pointed."""
-    w.staged_bytes += n
+cdef void cork_add(Worker *w, size_t n) noexcept nogil:
+    """`n` bytes were written to where cork_room pointed."""
+    w.cork_bytes += n
 
 
 cdef void conn_write(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil:
-    """Send data[0:n] soon: small pieces are staged, so that more can join them."""
+    """Send data[0:n] soon: small pieces are corked, so that more can join them."""
     if c.broken or n == 0:
         return
     if n <= STAGE_COPY:
-        memcpy(conn_stage(w, c, n), data, n)
-        w.staged_bytes += n
+        memcpy(cork_room(w, c, n), data, n)
+        w.cork_bytes += n
     else:
         conn_send(w, c, data, n)
 
 
 cdef void conn_send(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil:
-    """Send data[0:n] now, behind what is staged, without copying it."""
+    """Send data[0:n] now, behind what is corked, without copying it."""
     cdef iovec parts[2]
     cdef int k = 0
-    if w.staged is not NULL and w.staged is not c:
-        conn_push(w)
-    if w.staged is c and w.staged_bytes:
-        parts[k].iov_base = w.stage
-        parts[k].iov_len = w.staged_bytes
+    if w.cork_of is not NULL and w.cork_of is not c:
+        cork_push(w)
+    if w.cork_of is c and w.cork_bytes:
+        parts[k].iov_base = w.cork
+        parts[k].iov_len = w.cork_bytes
         k += 1
     parts[k].iov_base = <void *>data
     parts[k].iov_len = n
     k += 1
-    w.staged = NULL
-    w.staged_bytes = 0
+    w.cork_of = NULL
+    w.cork_bytes = 0
     send_parts(w, c, parts, k)
 
 
@@ -244,16 +244,16 @@ cdef void conn_write_chunk(
     conn_write(w, c, b"\r\n", 2)
 
 
-cdef void conn_push(Worker *w) noexcept nogil:
-    """Send what is staged."""
-    cdef Conn *c = w.staged
+cdef void cork_push(Worker *w) noexcept nogil:
+    """Send what is corked."""
+    cdef Conn *c = w.cork_of
     cdef iovec part
     if c is NULL:
         return
-    part.iov_base = w.stage
-    part.iov_len = w.staged_bytes
-    w.staged = NULL
-    w.staged_bytes = 0
+    part.iov_base = w.cork
+    part.iov_len = w.cork_bytes
+    w.cork_of = NULL
+    w.cork_bytes = 0
     if part.iov_len and c.fd >= 0:
         send_parts(w, c, &part, 1)
 
@@ -354,8 +354,8 @@ cdef void conn_flush(Worker *w, Conn *c) noexcept nogil:
 
 cdef void conn_end(Worker *w, Conn *c) noexcept nogil:
     """Send our FIN, behind everything written so far."""
-    if w.staged is c:
-        conn_push(w)
+    if w.cork_of is c:
+        cork_push(w)
     if c.shut or c.broken or c.fd < 0:
         return
     if bytes_len(&c.output):
@@ -431,8 +431,8 @@ cdef void conn_leave(Worker *w, Conn *c) noexcept nogil:
     looks from time to time (by `timer`, set here) until conn_has_left(), which is
     also when the peer takes it too slowly, and then closes.
     """
-    if w.staged is c:
-        conn_push(w)
+    if w.cork_of is c:
+        cork_push(w)
     bytes_drop(&c.input)
     c.fed = 0
     c.body_kind = BODY_NONE

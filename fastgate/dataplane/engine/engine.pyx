@@ -70,21 +70,21 @@ from fastgate.dataplane.base.system cimport (
     timespec,
 )
 from fastgate.dataplane.conn.conn cimport (
+    CORK_BYTES,
+    Conn,
+    Downstream,
+    Exchange,
     KIND_DOWNSTREAM,
     KIND_LISTENER,
     KIND_TIMER,
     KIND_UPSTREAM,
     LIFE_IDLE,
-    STAGE_BYTES,
-    Conn,
-    Downstream,
-    Exchange,
     Pool,
     Upstream,
     WaitQueue,
     Worker,
     clock_read,
-    conn_push,
+    cork_push,
     token,
 )
 from fastgate.dataplane.exchange.exchange cimport (
@@ -218,7 +218,7 @@ cdef class Engine:
         random_seed(&w.random)
         w.scratch_bytes = SCRATCH_BYTES
         w.scratch = <char *>malloc(SCRATCH_BYTES)
-        w.stage = <char *>malloc(STAGE_BYTES)
+        w.cork = <char *>malloc(CORK_BYTES)
         w.pools = <Pool *>calloc(w.n_endpoints + 1, sizeof(Pool))
         w.groups = <Group *>calloc(w.n_upstreams + 1, sizeof(Group))
         w.budgets = <RetryBudget *>calloc(w.n_upstreams + 1, sizeof(RetryBudget))
@@ -226,7 +226,7 @@ cdef class Engine:
         w.ejected = <uint8_t *>calloc(w.n_endpoints + 1, 1)
         w.queues = <WaitQueue *>calloc(w.n_upstreams + 1, sizeof(WaitQueue))
         if (
-            w.scratch is NULL or w.stage is NULL
+            w.scratch is NULL or w.cork is NULL
             or w.pools is NULL or w.groups is NULL or w.budgets is NULL
             or w.queues is NULL or w.ejected is NULL
         ):
@@ -264,7 +264,7 @@ cdef class Engine:
         slab_free(&w.upstreams)
         slab_free(&w.exchanges)
         free(w.scratch)
-        free(w.stage)
+        free(w.cork)
         free(w.pools)
         free(w.groups)
         free(w.budgets)
@@ -438,7 +438,7 @@ cdef class Engine:
                     self._accept(&self.listening[index], False)
                 else:
                     self._timers()
-                conn_push(w)
+                cork_push(w)
             self._run_queue()
             if (
                 _round == 0 and n == 1 and w.run_end == 0
@@ -481,7 +481,7 @@ cdef class Engine:
                 if u is not NULL:
                     u.conn.queued = 0
                     upstream_run(w, u)
-            conn_push(w)
+            cork_push(w)
         w.run_end -= end
         memmove(w.run_queue, w.run_queue + end, w.run_end * sizeof(uint64_t))
 
@@ -510,7 +510,7 @@ cdef class Engine:
             else:
                 if self._watch(<int>(<Listening *>t - self.listening)) < 0:
                     timer_set(&w.wheel, t, w.now_ms + ACCEPT_PAUSE_MS)
-            conn_push(w)
+            cork_push(w)
         wheel_arm(&w.wheel)
 
     # --- accepting ---------------------------------------------------------

@@ -22,7 +22,7 @@ When a request may be sent again:
   - any other early end, of the head or of the body: the same condition, `retries`
     times, never to an endpoint that was tried, and within the retry budget.
 Never when a byte of the answer is out: a client is given one answer. One that began
-and ended in the same wake-up is still staged, and is taken back. Interim responses
+and ended in the same wake-up is still corked, and is taken back. Interim responses
 are no part of it (RFC 9110 section 15.2): there may be any number.
 """
 
@@ -67,17 +67,17 @@ from fastgate.dataplane.conn.conn cimport (
     BODY_COUNTED,
     BODY_NONE,
     BODY_RAW,
-    LIFE_BUSY,
-    REQUEST_HEAD_BYTES,
     Downstream,
     Exchange,
     ExchangeEvents,
+    LIFE_BUSY,
+    REQUEST_HEAD_BYTES,
     Upstream,
     Worker,
-    conn_push,
-    conn_stage,
-    conn_staged,
-    conn_unstage,
+    cork_add,
+    cork_push,
+    cork_room,
+    cork_take_back,
 )
 from fastgate.dataplane.conn.steps cimport (
     ENDING_CUT_BOTH,
@@ -461,7 +461,7 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
             if fault:
                 upstream_fault(w, x, fault)
             else:
-                conn_push(w)
+                cork_push(w)
         return
 
     # Before the end of the request no other protocol may begin (RFC 9110 section
@@ -494,8 +494,8 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
             # What the client still sends is not the beginning of another request.
             x.client.close_after = 1
         framing.close = x.client.close_after
-    if w.staged is &x.client.conn:
-        conn_push(w)
+    if w.cork_of is &x.client.conn:
+        cork_push(w)
     x.client.conn.spoke = 0
     fault = x.client_ops.head(w, x, &framing)
     if fault:
@@ -570,7 +570,7 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
         and not x.client.conn.broken
         and not x.upstream.conn.broken
     ):
-        conn_push(w)
+        cork_push(w)
         upstream_close(w, x.upstream, False)
         release_lease(w, x, FAULT_NONE)
         finish(w, x)
@@ -645,9 +645,9 @@ cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
 
 
 cdef void take_back(Worker *w, Exchange *x) noexcept nogil:
-    """As if the answer had not begun, if none of it has left the stage yet."""
+    """As if the answer had not begun, if none of it has left the cork yet."""
     if x.response_started and x.client is not NULL and not x.client.conn.spoke:
-        fg_bump(&w.row.bytes_out, -<int64_t>conn_unstage(w, &x.client.conn))
+        fg_bump(&w.row.bytes_out, -<int64_t>cork_take_back(w, &x.client.conn))
         x.response_started = 0
         x.response_kind = BODY_NONE
         x.response_bytes = 0
@@ -675,7 +675,7 @@ cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
         d.close_after = 1
     if w.draining:
         d.close_after = 1
-    room = conn_stage(w, &d.conn, REPLY_BYTES)
+    room = cork_room(w, &d.conn, REPLY_BYTES)
     n = write_reply(
         room, REPLY_BYTES, info.status, text,
         w.gateway.server_header.at, w.gateway.server_header.len, w.log.http_date,
@@ -685,8 +685,8 @@ cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
         x.client_ops.reset(w, x)
         finish(w, x)
         return
-    conn_staged(w, <size_t>n)
-    conn_push(w)
+    cork_add(w, <size_t>n)
+    cork_push(w)
     fg_bump(&w.row.bytes_out, n)
     x.status = <uint16_t>info.status
     x.response_started = 1

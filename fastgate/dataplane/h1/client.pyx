@@ -48,6 +48,9 @@ from fastgate.dataplane.conn.conn cimport (
     BODY_COUNTED,
     BODY_NONE,
     BODY_RAW,
+    Conn,
+    Downstream,
+    Exchange,
     KIND_DOWNSTREAM,
     LEAVE_LOOK_MS,
     MAX_LINGERERS,
@@ -58,9 +61,6 @@ from fastgate.dataplane.conn.conn cimport (
     PHASE_LINGER,
     READS_PER_TURN,
     RESPONSE_HEAD_BYTES,
-    Conn,
-    Downstream,
-    Exchange,
     SideOps,
     Worker,
     conn_close,
@@ -72,14 +72,14 @@ from fastgate.dataplane.conn.conn cimport (
     conn_open,
     conn_pace,
     conn_pace_at,
-    conn_push,
     conn_queue,
     conn_recv,
-    conn_stage,
-    conn_staged,
     conn_watch_pace,
     conn_write,
     conn_write_chunk,
+    cork_add,
+    cork_push,
+    cork_room,
     takes_body,
     token,
 )
@@ -166,8 +166,8 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
         downstream_close(w, d, False)
         return
     if d.close_after:
-        if w.staged is c:
-            conn_push(w)
+        if w.cork_of is c:
+            cork_push(w)
         if c.watches_out and c.blocked_ms == 0:
             # A close would leave what the kernel holds to the kernel.
             conn_watch_pace(w, c)
@@ -711,14 +711,14 @@ cdef void head_complete(Worker *w, Downstream *d) noexcept nogil:
 cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogil:
     """w.response, by the route's policy, framed as `framing` says."""
     cdef Conn *c = &x.client.conn
-    cdef char *room = conn_stage(w, c, RESPONSE_HEAD_BYTES)
+    cdef char *room = cork_room(w, c, RESPONSE_HEAD_BYTES)
     cdef ssize_t n = write_response(
         room, RESPONSE_HEAD_BYTES, &w.response, &w.routes[x.route].response, framing,
         w.log.http_date,
     )
     if n < 0:
         return <int>-n
-    conn_staged(w, <size_t>n)
+    cork_add(w, <size_t>n)
     fg_bump(&w.row.bytes_out, n)
     return FAULT_NONE
 
@@ -739,8 +739,8 @@ cdef void send_end(Worker *w, Exchange *x) noexcept nogil:
         return
     if x.response_kind == BODY_CHUNKED:
         conn_write(w, &d.conn, b"0\r\n\r\n", 5)
-    if w.staged is &d.conn:
-        conn_push(w)
+    if w.cork_of is &d.conn:
+        cork_push(w)
 
 
 cdef void cut(Worker *w, Exchange *x) noexcept nogil:
