@@ -170,7 +170,7 @@ cdef class Wire:
         return "none", consumed, self.buf[body_at:body_at + body_len], bool(done)
 
 
-def library_methods():
+def methods_of_llhttp():
     """The names that the bound llhttp has, by its numbers; 46 is QUERY, the last."""
     return [native.llhttp_method_name(number) for number in range(47)]
 

@@ -117,7 +117,7 @@ def test_nothing_is_partial() -> None:
 
 def test_the_methods_that_the_library_knows_are_forwarded_or_refused_by_name() -> None:
     """FORWARDED is what the bound llhttp knows, less what has its own fault."""
-    known = probe.library_methods()
+    known = probe.methods_of_llhttp()
     faults = {name: read(request(start=name + b" / HTTP/1.1"))[0] for name in known}
 
     forwarded = {name.decode() for name, fault in faults.items() if fault == "none"}
