@@ -4,7 +4,7 @@ Writing never fails towards the caller. What the socket does not take is queued
 in `output`; an error marks the Conn broken and puts it in the run queue, so that
 the owner hears of it from the top of the loop and not in the middle of a step.
 
-Staging: a head and the body behind it should leave in one segment. Bytes for one
+The cork: a head and the body behind it should leave in one segment. Bytes for one
 Conn gather in the cork until the event that made them ends, or until a body too
 large to copy arrives, which leaves together with them by one sendmsg.
 """
