@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from support.client import request
@@ -12,6 +13,7 @@ from support.rig import Rig
 from support.waiting import eventually
 from support.wirefile import WireCase, cases, join_chunks
 
+FILES = Path(__file__).parent / "wire"
 INVALID = cases("invalid")
 VALID = cases("valid")
 SEGMENTATIONS = ["whole", "bytewise", "halves"]
@@ -204,6 +206,15 @@ def test_each_byte_is_taken_or_refused_as_the_grammar_says(
 
     assert wrong == {}
     assert len(origin.requests) == sum(byte in allowed for byte in range(256))
+
+
+def test_each_wire_file_has_a_number_of_its_own() -> None:
+    for folder in ("invalid", "valid"):
+        numbers = [
+            path.name[:3]
+            for path in (Path(__file__).parent / "wire" / folder).iterdir()
+        ]
+        assert len(set(numbers)) == len(numbers)
 
 
 def test_the_wire_files_cover_the_catalogue() -> None:

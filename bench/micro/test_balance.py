@@ -12,19 +12,14 @@ the other process did not run. They fork, and need a second core.
 import os
 import signal
 import statistics
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "native"))
 
 import balance_probe as probe
 import base_probe
+import pytest
 from fastgate.dataplane.shared.slots import Region
+from pytest_benchmark.fixture import BenchmarkFixture
 
 LOOPS = 200_000
 ROUNDS = 9

@@ -8,17 +8,12 @@ The loops are in C, in the probe. The least of all rounds is printed, and stands
 """
 
 import os
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "native"))
-
 from fastgate.dataplane.route.router import Router
+from pytest_benchmark.fixture import BenchmarkFixture
 from rewrite_probe import LogProbe, RequestProbe, ResponseProbe, time_route_ns
 
 LOOPS = 100_000

@@ -1,4 +1,4 @@
-"""Fuzz the room wire for some seconds and keep what breaks it.
+"""Fuzz the room parser for some seconds and keep what breaks it.
 
     python tests/fuzz/run.py --seconds 30 [--seed 1] [--target request]
 
@@ -22,7 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "native"), str(HERE.parents[1])]
 
-import wire_fuzz  # noqa: E402
+import parser_fuzz  # noqa: E402
 
 SHARED_BYTES = 8 + 65536
 WORDS = [
@@ -46,12 +46,12 @@ def corpus() -> list[bytes]:
 
 
 def child(shared: mmap.mmap, target: str, seconds: float, seed: int) -> int:
-    fed, broken = wire_fuzz.fuzz(
+    fed, broken = parser_fuzz.fuzz(
         corpus(), WORDS, memoryview(shared), target == "response", seconds, seed
     )
     print(f"{target}: {fed} inputs, {fed / seconds:.0f} a second", flush=True)
     if broken:
-        print(f"{target}: broken: {wire_fuzz.PROPERTIES[broken]}", flush=True)
+        print(f"{target}: broken: {parser_fuzz.PROPERTIES[broken]}", flush=True)
     return broken
 
 

@@ -5,11 +5,11 @@ Runs in: tests only.
 
 from libc.stdint cimport int64_t, uint64_t
 
-from fastgate.dataplane.balance cimport budget, policies as balance
+from fastgate.dataplane.balance cimport budget, policies
 
 
 cdef class Group:
-    cdef balance.Group group
+    cdef policies.Group group
     cdef int choose(
         self, region, uint64_t key, uint64_t draw, int64_t now_ms, tried
     ) except -3

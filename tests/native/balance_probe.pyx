@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
-from fastgate.dataplane.balance cimport budget, policies as balance
+from fastgate.dataplane.balance cimport budget, policies
 from fastgate.dataplane.base.atomics cimport fg_store, fg_store32
 from fastgate.dataplane.shared cimport slots
 from fastgate.dataplane.shared.region cimport TABLE_ENDPOINTS, Shared
@@ -34,15 +34,15 @@ cdef extern from * nogil:
     int32_t fg_probe_add(int32_t *p, int32_t d)
 
 POLICIES = {
-    "round-robin": balance.POLICY_ROUND_ROBIN,
-    "least-connections": balance.POLICY_LEAST_CONNECTIONS,
-    "random-two": balance.POLICY_RANDOM_TWO,
-    "ip-hash": balance.POLICY_IP_HASH,
-    "hash": balance.POLICY_HASH,
-    "least-time": balance.POLICY_LEAST_TIME,
+    "round-robin": policies.POLICY_ROUND_ROBIN,
+    "least-connections": policies.POLICY_LEAST_CONNECTIONS,
+    "random-two": policies.POLICY_RANDOM_TWO,
+    "ip-hash": policies.POLICY_IP_HASH,
+    "hash": policies.POLICY_HASH,
+    "least-time": policies.POLICY_LEAST_TIME,
 }
-NO_ENDPOINT = balance.NO_ENDPOINT
-NO_ROOM = balance.NO_ROOM
+NO_ENDPOINT = policies.NO_ENDPOINT
+NO_ROOM = policies.NO_ROOM
 
 cdef enum:
     MAX_TRIED = 64
@@ -108,7 +108,7 @@ def set_latency(
 
 
 def latency_after(int64_t latency_ns, int64_t sample_ns, int64_t elapsed_ms):
-    return balance.latency_after(latency_ns, sample_ns, elapsed_ms)
+    return policies.latency_after(latency_ns, sample_ns, elapsed_ms)
 
 
 def vandalise(slots.Region region, int endpoint, int value32, int64_t value64):
@@ -135,7 +135,7 @@ cdef class Group:
     ):
         cdef int i
         members = list(members)
-        balance.group_init(
+        policies.group_init(
             &self.group, POLICIES[policy], len(members), bound_percent, seed
         )
         for i, member in enumerate(members):
@@ -146,12 +146,12 @@ cdef class Group:
             )
 
     def __dealloc__(self):
-        balance.group_free(&self.group)
+        policies.group_free(&self.group)
 
     cdef int choose(
         self, region, uint64_t key, uint64_t draw, int64_t now_ms, tried
     ) except -3:
-        cdef balance.Choice choice
+        cdef policies.Choice choice
         cdef int32_t at[MAX_TRIED]
         cdef int i
         cdef Shared *s
@@ -167,7 +167,7 @@ cdef class Group:
         choice.tried = at
         choice.n_tried = <int>len(tried)
         s = shared_of(region, 0, 0)
-        return balance.pick(&self.group, s, &choice)
+        return policies.pick(&self.group, s, &choice)
 
     def pick(
         self, region, *, uint64_t key=0, uint64_t draw=0, int64_t now_ms=0, tried=()
@@ -178,7 +178,7 @@ cdef class Group:
         """The i-th member is at its connection limit, or no more."""
         if not 0 <= i < self.group.n:
             raise IndexError(i)
-        balance.set_full(&self.group, i, is_full)
+        policies.set_full(&self.group, i, is_full)
 
     def turn_clock(self, uint64_t by):
         """Let round robin's virtual time pass without a turn."""
@@ -186,15 +186,15 @@ cdef class Group:
 
     def pick_keys(self, slots.Region region, int n, uint64_t seed):
         """The picks of n pseudo-random keys (and draws), as a list."""
-        cdef balance.Choice choice
+        cdef policies.Choice choice
         cdef int i
         picks = []
         shared_of(region, 0, 0)
         memset(&choice, 0, sizeof(choice))
         for i in range(n):
-            choice.key = balance.hash_bytes(<const char *>&i, sizeof(i), seed)
-            choice.draw = balance.hash_bytes(<const char *>&i, sizeof(i), ~seed)
-            picks.append(balance.pick(&self.group, &region.shared, &choice))
+            choice.key = policies.hash_bytes(<const char *>&i, sizeof(i), seed)
+            choice.draw = policies.hash_bytes(<const char *>&i, sizeof(i), ~seed)
+            picks.append(policies.pick(&self.group, &region.shared, &choice))
         return picks
 
 
@@ -203,8 +203,8 @@ def pages_looked_at(str policy, int n):
 
     The slots are fresh memory, of which the kernel knows what was ever touched.
     """
-    cdef balance.Group group
-    cdef balance.Choice choice
+    cdef policies.Group group
+    cdef policies.Choice choice
     cdef Shared s
     cdef slots.EndpointSlot *first
     cdef size_t size = <size_t>n * sizeof(slots.EndpointSlot)
@@ -223,42 +223,42 @@ def pages_looked_at(str policy, int n):
     s.tables[TABLE_ENDPOINTS] = first
     first.state = slots.SLOT_UP
     first.weight = 1
-    balance.group_init(&group, POLICIES[policy], n, 0, 0)
+    policies.group_init(&group, POLICIES[policy], n, 0, 0)
     for i in range(n):
         group.members[i] = i
-        balance.set_full(&group, i, True)
+        policies.set_full(&group, i, True)
     try:
-        if balance.pick(&group, &s, &choice) != balance.NO_ROOM:
+        if policies.pick(&group, &s, &choice) != policies.NO_ROOM:
             raise AssertionError("a full group gave an endpoint")
         mincore(first, size, seen)
         return sum(seen[i] & 1 for i in range(n_pages))
     finally:
         munmap(first, size)
         free(seen)
-        balance.group_free(&group)
+        policies.group_free(&group)
 
 
 def group_is_free_after_two_frees():
-    cdef balance.Group group
-    balance.group_init(&group, balance.POLICY_HASH, 3, 0, 0)
-    balance.group_free(&group)
-    balance.group_free(&group)
+    cdef policies.Group group
+    policies.group_init(&group, policies.POLICY_HASH, 3, 0, 0)
+    policies.group_free(&group)
+    policies.group_free(&group)
     return group.members is NULL and group.n == 0
 
 
 def raw_policy(int policy, int n, int bound_percent):
     """group_init with numbers that no name stands for."""
-    cdef balance.Group group
-    balance.group_init(&group, policy, n, bound_percent, 0)
-    balance.group_free(&group)
+    cdef policies.Group group
+    policies.group_init(&group, policy, n, bound_percent, 0)
+    policies.group_free(&group)
 
 
 def hash_bytes(bytes data, uint64_t seed):
-    return balance.hash_bytes(<const char *>data, len(data), seed)
+    return policies.hash_bytes(<const char *>data, len(data), seed)
 
 
 def siphash(bytes data, uint64_t k0, uint64_t k1):
-    return balance.siphash(<const char *>data, len(data), k0, k1)
+    return policies.siphash(<const char *>data, len(data), k0, k1)
 
 
 # --- the retry budget
@@ -336,7 +336,7 @@ def time_in_flight(slots.Region region, int64_t n):
 def time_pick(Group group, slots.Region region, int64_t n):
     """Pick, lease, and settle what was leased some picks ago, as a worker does."""
     cdef Shared *s = shared_of(region, 0, 0)
-    cdef balance.Choice choice
+    cdef policies.Choice choice
     cdef double start
     cdef int held[8]
     cdef int64_t i
@@ -351,7 +351,7 @@ def time_pick(Group group, slots.Region region, int64_t n):
             slot = <int>(i & 7)
             if held[slot] >= 0:
                 slots.settle(s, 0, held[slot], False)
-            held[slot] = balance.pick(&group.group, s, &choice)
+            held[slot] = policies.pick(&group.group, s, &choice)
             if held[slot] >= 0:
                 slots.lease(s, 0, held[slot])
         start = now_ns() - start
@@ -370,6 +370,6 @@ def time_hash(bytes data, int64_t n):
     with nogil:
         start = now_ns()
         for _i in range(n):
-            chained = balance.hash_bytes(at, size, chained)
+            chained = policies.hash_bytes(at, size, chained)
         start = now_ns() - start
     return start / n if chained else 0.0

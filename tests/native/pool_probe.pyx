@@ -6,7 +6,7 @@ their callers.
 
 from libc.stdlib cimport calloc, free
 
-from fastgate.dataplane.balance cimport policies as balance
+from fastgate.dataplane.balance cimport policies
 from fastgate.dataplane.base cimport memory
 from fastgate.dataplane.conn cimport conn
 from fastgate.dataplane.h1 cimport pool
@@ -28,7 +28,7 @@ cdef class Pools:
         w.n_endpoints = sum(sizes)
         memory.wheel_init(&w.wheel, 0)
         w.pools = <conn.Pool *>calloc(w.n_endpoints, sizeof(conn.Pool))
-        w.groups = <balance.Group *>calloc(w.n_upstreams, sizeof(balance.Group))
+        w.groups = <policies.Group *>calloc(w.n_upstreams, sizeof(policies.Group))
         self.upstreams = <plan.UpstreamPlan *>calloc(
             w.n_upstreams, sizeof(plan.UpstreamPlan)
         )
@@ -40,8 +40,8 @@ cdef class Pools:
         w.upstream_plans = self.upstreams
         w.endpoint_plans = self.endpoints
         for i in range(w.n_upstreams):
-            balance.group_init(
-                &w.groups[i], balance.POLICY_ROUND_ROBIN, sizes[i], 0, 0
+            policies.group_init(
+                &w.groups[i], policies.POLICY_ROUND_ROBIN, sizes[i], 0, 0
             )
             self.upstreams[i].upstream_idle_ms = 1000
             for k in range(<int>sizes[i]):
@@ -58,7 +58,7 @@ cdef class Pools:
     def __dealloc__(self):
         cdef int i
         for i in range(self.worker.n_upstreams):
-            balance.group_free(&self.worker.groups[i])
+            policies.group_free(&self.worker.groups[i])
         memory.wheel_close(&self.worker.wheel)
         free(self.worker.pools)
         free(self.worker.groups)

@@ -1,9 +1,8 @@
 """Hosts and paths that a route matches, in the form that requests are compared in."""
 
-import sys
-from pathlib import Path
-
+import parser_probe
 import pytest
+import readings_probe
 from fastgate.dataplane.route.router import Router
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,11 +11,6 @@ from pydantic_core import PydanticCustomError
 
 from fastgate.config.match import check_path, never_matched
 from fastgate.config.model import Match
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "native"))
-
-import readings_probe
-import wire_probe
 
 
 @pytest.mark.parametrize(
@@ -41,7 +35,7 @@ def test_a_host_is_held_as_requests_are_compared(written: str, held: str) -> Non
 def test_a_literal_is_held_as_the_data_plane_writes_it(address: object) -> None:
     written = f"[{address.exploded}]"  # type: ignore[attr-defined]
 
-    host, _, _ = wire_probe.canonical_host(written.encode())
+    host, _, _ = parser_probe.canonical_host(written.encode())
     assert Match(host=written).host == host.decode()
 
 
@@ -160,7 +154,7 @@ def test_a_route_can_be_matched_by_the_path_that_it_says(text: str) -> None:
         return
     only = Router([(None, "exact", path, 0)])
 
-    assert wire_probe.canonical_target(path.encode()) == (path.encode(), b"")
+    assert parser_probe.canonical_target(path.encode()) == (path.encode(), b"")
     for setting in ("routes", "reject", "keep"):
         fault, _, _ = readings_probe.decide(only, path.encode(), setting)
         assert (fault is None) == (never_matched(path, setting) is None), setting

@@ -7,21 +7,16 @@ import errno
 import os
 import resource
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import balance_probe
+import origin_probe as probe
 import pytest
-import upstream_probe as probe
+from support.addresses import reset
 from support.lab import OK, SWITCHED, UPGRADE, Lab, is_readable, request
 
 MakeLab = Callable[..., Lab]
-
-
-def reset(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 # Whose doing it is.

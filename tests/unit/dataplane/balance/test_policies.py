@@ -4,16 +4,12 @@ import subprocess
 import sys
 from collections import Counter
 from fractions import Fraction
-from pathlib import Path
-
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "native"))
 
 import balance_probe as probe
+import pytest
 from fastgate.dataplane.shared.slots import Region
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 NO_ENDPOINT = probe.NO_ENDPOINT
 NO_ROOM = probe.NO_ROOM

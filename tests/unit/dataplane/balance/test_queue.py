@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import select
 import socket
-import struct
 from collections.abc import Callable
 
 import pytest
+from support.addresses import reset
 from support.lab import OK, Lab, is_readable, request
 
 MakeLab = Callable[..., Lab]
@@ -27,11 +27,6 @@ def begun(lab: Lab) -> int:
     """Which endpoint the engine has just connected to."""
     lab.until(lambda: any(map(is_readable, lab.services)), "a connection")
     return next(n for n, one in enumerate(lab.services) if is_readable(one))
-
-
-def reset(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 # Every way out gives the place back.

@@ -1,14 +1,9 @@
 import ipaddress
-import sys
-from pathlib import Path
 
+import base_probe as probe
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "native"))
-
-import base_probe as probe
 
 
 def mapped(address: str) -> bytes:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import select
-import sys
 import time
-from pathlib import Path
 
+import memory_probe as probe
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,10 +16,6 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "native"))
-
-import memory_probe as probe
 
 TICK_MS: int = probe.TICK_MS
 TURN_MS: int = probe.TURN_MS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 import steps_probe as probe
+from support.addresses import reset
 from support.lab import OK, Lab, request
 
 from fastgate.config.knobs import KNOBS
@@ -126,11 +126,6 @@ SCENES = {
 def steps(lab: Lab) -> list[str]:
     lab.settle()
     return list(probe.steps_of(lab.engine))
-
-
-def reset(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 def reasons(lab: Lab, log: Path) -> list[str]:

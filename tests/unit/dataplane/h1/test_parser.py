@@ -7,18 +7,13 @@ every table is also run cut into pieces (see the split tests at the end).
 import contextlib
 import random
 import re
-import sys
-from pathlib import Path
 
 import h11
 import httptools
+import parser_probe as probe
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "native"))
-
-import wire_probe as probe
 
 from fastgate.config.methods import FORWARDED
 

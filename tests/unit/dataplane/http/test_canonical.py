@@ -1,16 +1,11 @@
 """One canonical form of a host, and the primary reading of a path."""
 
 import string
-import sys
-from pathlib import Path
 
+import parser_probe as probe
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "native"))
-
-import wire_probe as probe
 
 UNRESERVED = (string.ascii_letters + string.digits + "-._~").encode()
 

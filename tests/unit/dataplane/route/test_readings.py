@@ -3,18 +3,13 @@
 import posixpath
 import random
 import re
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import pytest
+import readings_probe as probe
 from fastgate.dataplane.route.router import Router
 from support.real_paths import APPS, App
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "native"))
-
-import readings_probe as probe
 
 PATHS = 100_000
 TABLES = 400

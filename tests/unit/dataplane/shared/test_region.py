@@ -3,15 +3,10 @@ import mmap
 import os
 import random
 import struct
-import sys
 from collections.abc import Callable
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "native"))
 
 import balance_probe as probe
+import pytest
 from fastgate.dataplane.shared.region import Mapping
 from fastgate.dataplane.shared.slots import Region
 from region_probe import Marked

@@ -1,13 +1,8 @@
 import os
 import signal
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "native"))
 
 import balance_probe as probe
+import pytest
 from fastgate.dataplane.shared.slots import Region
 
 # --- rows

@@ -1,4 +1,4 @@
-"""The rooms wire and canonical, opened to pytest. Runs in: tests only."""
+"""The rooms parser and canonical, opened to pytest. Runs in: tests only."""
 
 from fastgate.dataplane.h1.parser cimport Head, HeadLimits, Parser
 

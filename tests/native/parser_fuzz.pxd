@@ -1,4 +1,4 @@
-"""The fuzz targets of the room wire, as C. Runs in: tests only.
+"""The fuzz targets of the room parser, as C. Runs in: tests only.
 
 An input is a script of cuts, then the bytes of a message:
 

@@ -1,22 +1,17 @@
 """What reading a head costs: ours, and bare llhttp over the same bytes as its floor.
 
-    python -m pytest bench/micro/test_wire.py --benchmark-columns=min,median
+    python -m pytest bench/micro/test_parser.py --benchmark-columns=min,median
 
 A round is 1,000 turns of a loop in C; `ns` in extra_info is the best round's
 nanoseconds for one turn. Compare ratios of one run: on a shared machine the
 absolute figures drift, the ratio to bare llhttp holds.
 """
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
+import parser_probe as probe
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "native"))
-
-import wire_probe as probe
 
 TURNS = 1000
 BROWSER = (
