@@ -109,13 +109,14 @@ def connections_for(nofile: int) -> int:
 def identity(proc: Path = Path("/proc"), etc: Path = Path("/etc")) -> str:
     """Give what tells this machine, or this container, from others; not to be shown.
 
-    The host's name, the id it was installed with, and the network it is in: none
-    changes while processes come and go, and no two that share all three can
-    listen on one address.
+    The host's name, the id it was installed with, the boot of its kernel, and the
+    network it is in: none changes while processes come and go. Copies of one image
+    share the first two; networks are numbered anew by each kernel.
     """
     network = proc / "self/ns/net"
     where = os.readlink(network) if network.is_symlink() else ""
-    return "\n".join((os.uname().nodename, _read(etc / "machine-id").strip(), where))
+    texts = (etc / "machine-id", proc / "sys/kernel/random/boot_id")
+    return "\n".join((os.uname().nodename, *(_read(t).strip() for t in texts), where))
 
 
 @cache

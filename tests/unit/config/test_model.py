@@ -173,14 +173,16 @@ def test_a_name_that_via_cannot_hold_is_refused(name: str) -> None:
         Gateway(via_name=name)
 
 
-def test_the_machine_is_told_by_its_name_its_id_and_its_network(tmp_path) -> None:
+def test_the_machine_is_told_by_name_id_boot_and_network(tmp_path) -> None:
     (tmp_path / "self/ns").mkdir(parents=True)
     (tmp_path / "self/ns/net").symlink_to("net:[7]")
+    (tmp_path / "sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "sys/kernel/random/boot_id").write_text("0-1\n")
     (tmp_path / "machine-id").write_text("abc\n")
 
     name = os.uname().nodename
-    assert machine.identity(tmp_path, tmp_path) == f"{name}\nabc\nnet:[7]"
-    assert machine.identity(tmp_path / "none", tmp_path / "none") == f"{name}\n\n"
+    assert machine.identity(tmp_path, tmp_path) == f"{name}\nabc\n0-1\nnet:[7]"
+    assert machine.identity(tmp_path / "none", tmp_path / "none") == f"{name}\n\n\n"
     assert machine.identity() == machine.identity()
 
 
