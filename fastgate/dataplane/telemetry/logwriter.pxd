@@ -23,10 +23,11 @@ cdef struct LogWriter:          # all of it under `mutex`, but `ring` as it is w
     pthread_cond_t settled      # for the process: nothing is, see is_settled
     pthread_t thread
     int fd                      # owned
-    int next_fd                 # to go on with once `out_bytes` is `switch_at`
+    int next_fd                 # for when `out_bytes` is `switch_at`; -1: none
+    int turning_fd              # being gone on with; -1: none
     int error                   # errno of the last write; 0: it was taken
-    uint8_t is_running          # the thread exists: from the first line on
-    uint8_t is_busy             # it is in write
+    uint8_t is_running          # the thread exists: from the first line or file on
+    uint8_t is_busy             # it is in a call that a disk may hold up
     uint8_t is_held             # a torn line waits for the next one
     uint8_t is_torn             # the last write ended inside a line
     uint8_t is_wrapped          # the lines behind `wrap` stand at the beginning

@@ -184,7 +184,6 @@ cdef void turn(LogWriter *w) noexcept nogil:
     The descriptor keeps its number: others may know it. What lies behind the torn
     line goes to the next file.
     """
-    cdef int next_fd = w.next_fd
     cdef bint streams
     if w.is_torn and w.out_bytes < w.switch_at:
         w.dropped += 1
@@ -192,14 +191,16 @@ cdef void turn(LogWriter *w) noexcept nogil:
     w.is_held = 0
     w.is_torn = 0
     w.has_next = 0
+    w.turning_fd = w.next_fd    # a child that is forked meanwhile must find it
     w.next_fd = -1
     w.is_busy = 1
     pthread_mutex_unlock(&w.mutex)
     # The last to close a file waits until a removed one is cut to nothing.
-    dup3(next_fd, w.fd, O_CLOEXEC)
-    close(next_fd)
+    dup3(w.turning_fd, w.fd, O_CLOEXEC)
+    close(w.turning_fd)
     streams = is_stream(w.fd)
     pthread_mutex_lock(&w.mutex)
+    w.turning_fd = -1
     w.is_stream = streams
     w.is_busy = 0
 
@@ -298,7 +299,7 @@ cdef LogWriter *writer_make(int fd, size_t queue_bytes) except NULL:
         raise MemoryError(f"log: queue of {queue_bytes} bytes")
     w.size = queue_bytes
     w.fd = fd
-    w.next_fd = -1
+    w.next_fd = w.turning_fd = -1
     w.is_stream = is_stream(fd)
     pthread_mutex_init(&w.mutex, NULL)
     pthread_condattr_init(&attributes)
@@ -312,7 +313,7 @@ cdef void release(LogWriter *w) noexcept nogil:
     pthread_cond_destroy(&w.changed)
     pthread_cond_destroy(&w.settled)
     pthread_mutex_destroy(&w.mutex)
-    writer_forget(w)
+    give_back(w)
 
 
 cdef void writer_forget(LogWriter *w) noexcept nogil:
@@ -320,6 +321,12 @@ cdef void writer_forget(LogWriter *w) noexcept nogil:
 
     Without the lock, which may be held for ever here; its thread is not here either.
     """
+    if w.turning_fd >= 0:
+        close(w.turning_fd)
+    give_back(w)
+
+
+cdef void give_back(LogWriter *w) noexcept nogil:
     if w.next_fd >= 0:
         close(w.next_fd)
     if w.fd >= 0:
@@ -436,8 +443,8 @@ cdef class LineWriter:
 
     fd           where lines go; owned from now on, its number stays
     queue_bytes  what may wait
-    The thread starts with the first line. In a forked child it does not exist and
-    the queue must not be touched: the child makes its own.
+    The thread starts with the first line, or the first reopening. In a forked child it
+    does not exist and the queue must not be touched: the child makes its own.
     Raises MemoryError.
     """
 
