@@ -56,13 +56,13 @@ def test_lines_arrive_in_order_however_the_queue_wraps():
 def test_a_write_that_blocks_holds_up_nobody():
     reader, writer = stalled()
     taken = [writer.put(LINE % number) for number in range(1000)]
-    kept = sum(taken)
+    # Not the first ones alone: the thread may have begun to write when it was full.
+    kept = [LINE % number for number in range(1000) if taken[number]]
 
-    assert taken == [True] * kept + [False] * (1000 - kept)
-    assert 600 < kept < 750
+    assert 600 < len(kept) < 750
     assert not writer.wait(0)
-    assert read_out(reader, writer).splitlines(True) == [LINE % n for n in range(kept)]
-    assert writer.state() == (1000 - kept, 0, True)
+    assert read_out(reader, writer).splitlines(True) == kept
+    assert writer.state() == (1000 - len(kept), 0, True)
     writer.close(1000)
 
 
