@@ -111,10 +111,19 @@ class Channel:
             raise ChannelClosedError from None
         for fd in fds:
             os.set_inheritable(fd, False)
-        message = _parse(data)
-        if len(fds) != message.logs.bit_count():
-            raise BadMessageError(f"{len(fds)} descriptors for {message.logs!r}")
-        return message, fds
+        try:
+            return _parse_with(data, len(fds)), fds
+        except (ChannelClosedError, BadMessageError):
+            for fd in fds:
+                os.close(fd)
+            raise
+
+
+def _parse_with(data: bytes, n_fds: int) -> Message:
+    message = _parse(data)
+    if n_fds != message.logs.bit_count():
+        raise BadMessageError(f"{n_fds} descriptors for {message.logs!r}")
+    return message
 
 
 def _parse(data: bytes) -> Message:

@@ -366,21 +366,25 @@ class Master:
     def _hand_on_logs(self, opener: Channel) -> None:
         """Take what the opener could open, and give it to the children."""
         logs, fds = Logs.NONE, []
-        with suppress(ChannelClosedError, BadMessageError):
+        try:
             if received := opener.receive_with_logs():
                 logs, fds = received[0].logs, received[1]
+        except (ChannelClosedError, BadMessageError):
+            self._log.alert("logs not reopened: the child that opens them ended early")
         self._selector.unregister(opener)
         opener.close()
         self._opener = None
         if logs:
             self._estate.take_logs(logs, fds)
             self._log.info("logs reopened")
+        ours = {
+            Logs.ACCESS: self._estate.access_log_fd,
+            Logs.ERROR: self._estate.error_log_fd,
+        }
         for slot, child in self._children():
             its = logs & ~Logs.ACCESS if slot.is_steward else logs
-            sent = [self._estate.access_log_fd] if Logs.ACCESS in its else []
-            sent += [self._estate.error_log_fd] if Logs.ERROR in its else []
-            message = Message(Kind.LOGS, logs=its)
-            if sent and not child.channel.send(message, tuple(sent)):
+            sent = tuple(fd for log, fd in ours.items() if log in its)
+            if sent and not child.channel.send(Message(Kind.LOGS, logs=its), sent):
                 self._log.warning(f"{slot.name} did not take the reopened logs")
         if self._reopens_again:
             self._reopens_again = False

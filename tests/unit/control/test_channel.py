@@ -86,6 +86,18 @@ def test_what_is_no_message_is_refused(raw, data):
         channel.receive()
 
 
+def test_descriptors_of_a_message_that_is_refused_are_closed(raw):
+    channel, child = raw
+    reader, writer = os.pipe()
+    socket.send_fds(child, [b"\x01" + b"\0" * 7], [writer])
+    os.close(writer)
+
+    with pytest.raises(BadMessageError):
+        channel.receive_with_logs()
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
 def test_descriptors_from_a_child_are_dropped(raw):
     channel, child = raw
     reader, writer = os.pipe()

@@ -331,6 +331,19 @@ def test_a_disk_that_stalls_as_logs_are_reopened_holds_up_no_master(tiny):
     socket.create_server(("127.0.0.1", port), reuse_port=False).close()
 
 
+def test_an_opener_of_logs_that_is_killed_is_told(tiny):
+    gateway = tiny({"workers": 1}, environment={"FAKE_DISK": "hang"}).wait_ready()
+    (worker,) = gateway.children()
+    gateway.signal(signal.SIGUSR1)
+    gateway.wait_for("opening")
+    (opener,) = set(gateway.children()) - {worker}
+    os.kill(opener, signal.SIGKILL)
+
+    gateway.wait_for("logs not reopened")
+    gateway.signal(signal.SIGTERM)
+    assert gateway.process.wait(20) == 0
+
+
 def wait_in(path, text):
     """Wait until a file exists and holds a text."""
     deadline = time.monotonic() + 20
