@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from fastgate.control.plan import PlanValues
 
 # In the order of IncidentKind.
-FAILED, EJECTED, BACK, CONNECTIONS_FULL, FILES_FULL, AMBIGUOUS_PATH, LOOP = range(7)
-METHOD_REFUSED = 7
+FAILED, EJECTED, BACK, CONNECTIONS_FULL, FILES_FULL = range(5)
+AMBIGUOUS_PATH, LOOP, METHOD_REFUSED = range(5, 8)
 # In place of a second route (readings.pxd).
 TOO_MANY_READINGS = -2
 
