@@ -13,14 +13,13 @@ from typing import NamedTuple
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from fastgate.config.address import parse_address
-from fastgate.config.units import BadValueError, nearest, show
+from fastgate.config.units import TOKEN, BadValueError, nearest, show
 
-# RFC 9110 section 5.6.2.
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+_TOKEN = re.compile(TOKEN + "{1,256}")
 # A parameter's name as it stands in a query: compared as sent, not decoded.
 _PARAMETER = re.compile(r"[A-Za-z0-9\-._~]{1,256}")
 # RFC 9110 section 7.6.3; short, for it stands in every head of both ways.
-_RECEIVED_BY = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}(:\d{1,5})?")
+_RECEIVED_BY = re.compile(TOKEN + r"{1,64}(:\d{1,5})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 # The gateway frames messages and manages connections itself (RFC 9110 7.6.1,

@@ -13,12 +13,12 @@ from fastgate.config.units import (
     format_duration,
     format_rate,
     format_size,
-    is_below_zero,
     nearest,
     parse_count,
     parse_duration_ms,
     parse_percent,
     parse_rate,
+    parse_signed,
     parse_size_bytes,
     parse_switch,
     show,
@@ -163,7 +163,7 @@ _PARSERS: dict[Kind, Callable[[object], int]] = {
 def _read_number(knob: Knob, raw: object) -> int:
     parse = _PARSERS[knob.kind]
     try:
-        value = -1 if is_below_zero(raw, parse) else parse(raw)
+        value = parse_signed(parse, raw)
     except BadValueError as bad:
         if not knob.words or not isinstance(raw, str):
             raise

@@ -3,10 +3,10 @@
 Runs in: every process.
 """
 
-import string
+import re
 
 from fastgate.config.bounds import METHOD_BYTES
-from fastgate.config.units import BadValueError, show
+from fastgate.config.units import TOKEN, BadValueError, show
 
 # What the parser knows and the data plane forwards; any other method is answered
 # 501 before anybody reads its name. A test holds the list to the parser's own.
@@ -21,9 +21,6 @@ FORWARDED = (
 _DECIDED = {"CONNECT": "answered 405", "PRI": "HTTP/2's, answered 505"}
 # A request of an unknown method is compared with each.
 _MOST = 64
-
-# RFC 9110 section 5.6.2.
-_TOKEN = frozenset("!#$%&'*+-.^_`|~" + string.ascii_letters + string.digits)
 
 
 def read_methods(raw: object) -> tuple[str, ...]:
@@ -50,7 +47,7 @@ def read_methods(raw: object) -> tuple[str, ...]:
 
 
 def _read_method(raw: object) -> str:
-    if not isinstance(raw, str) or not raw or not _TOKEN.issuperset(raw):
+    if not isinstance(raw, str) or not re.fullmatch(TOKEN + "+", raw):
         raise BadValueError(f"{show(raw)} is not a method (RFC 9110 9.1)")
     if len(raw) > METHOD_BYTES:
         raise BadValueError(f"{show(raw)} is longer than {METHOD_BYTES} bytes")

@@ -52,6 +52,9 @@ _SIZE = rf"(?i)({_NUMBER})([kmg]?)(?:i?b)?"
 _NUMBER_AND_WORD = rf"({_NUMBER})\s*([a-zA-Z]+)"
 _WHOLE = r"[0-9]+"
 
+# One byte of a token, RFC 9110 section 5.6.2.
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+
 _ON = frozenset({"on", "true", "yes", "1"})
 _OFF = frozenset({"off", "false", "no", "0"})
 
@@ -235,6 +238,11 @@ def is_below_zero(raw: object, parse: Callable[[object], int]) -> bool:
     except BadValueError:
         return False
     return True
+
+
+def parse_signed(parse: Callable[[object], int], raw: object) -> int:
+    """Read with `parse`; -1 for what it would read but for the minus before it."""
+    return -1 if is_below_zero(raw, parse) else parse(raw)
 
 
 def parse_switch(raw: object) -> bool:

@@ -20,11 +20,10 @@ from fastgate.config.checks import check_hash_key, fault
 from fastgate.config.knobs.upstream import BALANCES
 from fastgate.config.model.settings import Settings, checked, choice, knob, listed
 from fastgate.config.units import (
-    BadValueError,
-    is_below_zero,
     nearest,
     parse_count,
     parse_percent,
+    parse_signed,
     parse_switch,
     show,
 )
@@ -90,10 +89,7 @@ class Endpoint(Settings):
     @field_validator("weight", mode="before")
     @classmethod
     def _check_weight(cls, raw: Any) -> int:
-        try:
-            weight = -1 if is_below_zero(raw, parse_count) else parse_count(raw)
-        except BadValueError as bad:
-            raise fault(str(bad)) from None
+        weight = checked(partial(parse_signed, parse_count), raw)
         if not 1 <= weight <= WEIGHT:
             raise fault(f"{show(raw)} is outside 1..{WEIGHT}")
         return weight
@@ -163,10 +159,7 @@ class Upstream(Settings):
     @field_validator("hash_bound", mode="before")
     @classmethod
     def _check_hash_bound(cls, raw: Any) -> int:
-        try:
-            percent = -1 if is_below_zero(raw, parse_percent) else parse_percent(raw)
-        except BadValueError as bad:
-            raise fault(str(bad)) from None
+        percent = checked(partial(parse_signed, parse_percent), raw)
         if percent and not 100 <= percent <= 10_000:
             raise fault(f"{show(raw)} is outside 100%..10000%, or 0: no bound")
         return percent
