@@ -323,8 +323,8 @@ cdef ssize_t leading_blank(const char *buf, size_t n) noexcept nogil:
 
 
 cdef bint is_blank_head(const char *buf, size_t n) noexcept nogil:
-    """Whether nothing but empty lines came, which begin no request."""
-    return leading_blank(buf, n) == <ssize_t>n
+    """Whether nothing but whole empty lines came, which begin no request."""
+    return n > 0 and buf[n - 1] == c"\n" and leading_blank(buf, n) == <ssize_t>n
 
 
 cdef void begin_message(Parser *p) noexcept nogil:
@@ -361,6 +361,8 @@ cdef void keep_counts(Parser *p, const Head *h, const char *end) noexcept nogil:
     (<LlhttpFields *>p.llhttp).settings = &SKIP_ANSWER if p.response else &SKIP
     p.target_bytes = h.target_len
     p.n_fields = h.n_fields
+    if p.response:
+        return  # its callbacks know it: a fold may follow behind a line's end
     p.in_value = False
     if h.n_fields > 0:
         last = &h.fields[h.n_fields - 1]

@@ -1058,6 +1058,15 @@ def test_a_lenient_response_may_fold_and_end_lines_in_lf(
         assert read(data + b"rest", [cut], response=True, lenient=True) == whole
 
 
+def test_a_folded_field_is_one_field_wherever_its_bytes_are_cut() -> None:
+    data = b"HTTP/1.1 200 OK\r\na: 1\r\nb: 2\r\n 3\r\n\r\n"
+
+    for cut in range(1, len(data)):
+        wire = probe.Wire(response=True, lenient=True, max_fields=2)
+        assert wire.head(data[:cut])[0] == "partial"
+        assert wire.head(data, cut)[:2] == ("none", len(data)), cut
+
+
 @pytest.mark.parametrize(
     "data",
     [
