@@ -41,12 +41,12 @@ FLOORS = [
     ),
     ("engine", "*", "engine"),
 ]
-LADDER = [
+MODULES = [
     f"fastgate.dataplane.{folder}.{room}"
     for folder, _, rooms in FLOORS
     for room in rooms.split()
 ]
-LADDER.append("fastgate._core")
+MODULES.append("fastgate._core")
 
 CORES = len(os.sched_getaffinity(0))
 DEBUG = os.environ.get("FASTGATE_DEBUG") == "1"
@@ -106,7 +106,7 @@ extensions = [
         extra_compile_args=COMPILE,
         extra_link_args=LINK,
     )
-    for module in LADDER
+    for module in MODULES
     if os.path.exists(source(module))
 ]
 

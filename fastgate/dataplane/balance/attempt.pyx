@@ -48,7 +48,7 @@ cdef enum:
 cdef int choose(Worker *w, Exchange *x) noexcept nogil:
     """The balancer's choice among endpoints that have a connection to give.
 
-    returns  an endpoint, or NO_ROOM or NO_ENDPOINT: see balance.pick
+    returns  an endpoint, or NO_ROOM or NO_ENDPOINT: see pick in policies.pyx
     """
     cdef Choice choice
     if x.n_tried >= MAX_TRIES:

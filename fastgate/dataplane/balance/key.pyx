@@ -13,8 +13,9 @@ from libc.string cimport memcmp
 from fastgate.dataplane.balance.policies cimport POLICY_HASH, POLICY_IP_HASH, hash_bytes
 from fastgate.dataplane.base.address cimport parse_address
 from fastgate.dataplane.conn.conn cimport Downstream, Exchange, Worker
-from fastgate.dataplane.h1.parser cimport H_COOKIE, Field, Head, same_name
 from fastgate.dataplane.http.client cimport client_address
+from fastgate.dataplane.http.fields cimport same_name
+from fastgate.dataplane.http.message cimport H_COOKIE, Field, Head
 from fastgate.dataplane.plan.plan cimport (
     KEY_COOKIE, KEY_HEADER, KEY_PATH, KEY_QUERY, UpstreamPlan,
 )

@@ -41,10 +41,10 @@ from fastgate.dataplane.telemetry.incidents cimport Incidents
 
 cdef enum:
     MAX_TRIES = 10              # first try, replay, and at most 8 retries
-    CORK_BYTES = 98304         # a whole head and a small body
+    CORK_BYTES = 98304          # a whole head and a small body
     REQUEST_HEAD_BYTES = 131072     # as written: the largest read, our fields, rules
     RESPONSE_HEAD_BYTES = 81920     # the same, toward the client
-    STAGE_COPY = 8192           # a body up to this is copied behind its head
+    CORK_COPY = 8192            # a body up to this is copied behind its head
     MAX_LINGERERS = 512         # clients of a worker in PHASE_LINGER
     LEAVE_LOOK_MS = 32          # between looks at what a leaving peer still has to take
     READS_PER_TURN = 8          # reads of one socket before the others' turn

@@ -201,7 +201,7 @@ cdef void conn_write(Worker *w, Conn *c, const char *data, size_t n) noexcept no
     """Send data[0:n] soon: small pieces are corked, so that more can join them."""
     if c.broken or n == 0:
         return
-    if n <= STAGE_COPY:
+    if n <= CORK_COPY:
         memcpy(cork_room(w, c, n), data, n)
         w.cork_bytes += n
     else:

@@ -104,11 +104,10 @@ from fastgate.dataplane.h1.client cimport (
 from fastgate.dataplane.h1.origin cimport (
     upstream_bind, upstream_close, upstream_open, upstream_release, upstream_side,
 )
-from fastgate.dataplane.h1.parser cimport H_EXPECT, Head
 from fastgate.dataplane.h1.rewrite cimport (
     Framing, RequestFacts, write_reply, write_request,
 )
-from fastgate.dataplane.http.message cimport broke
+from fastgate.dataplane.http.message cimport H_EXPECT, Head, broke
 from fastgate.dataplane.plan.plan cimport RoutePlan
 from fastgate.dataplane.shared.slots cimport lease
 from fastgate.dataplane.telemetry.incidents cimport INCIDENT_LOOP

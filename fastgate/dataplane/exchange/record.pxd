@@ -4,7 +4,7 @@ Runs in: worker.
 """
 
 from fastgate.dataplane.conn.conn cimport Exchange, Worker
-from fastgate.dataplane.h1.parser cimport Head
+from fastgate.dataplane.http.message cimport Head
 
 cdef void record_begin(Worker *w, Exchange *x, const Head *h) noexcept nogil
 cdef void record_refused(Worker *w, Exchange *x) noexcept nogil

@@ -15,10 +15,11 @@ from fastgate.dataplane.base.faults cimport (
 from fastgate.dataplane.base.memory cimport bytes_append
 from fastgate.dataplane.base.system cimport CLOCK_REALTIME, clock_gettime, timespec
 from fastgate.dataplane.conn.conn cimport Exchange, Worker
-from fastgate.dataplane.h1.parser cimport (
-    H_AUTHORIZATION, H_REFERER, H_USER_AGENT, Field, Head, same_name,
-)
 from fastgate.dataplane.http.client cimport client_address
+from fastgate.dataplane.http.fields cimport same_name
+from fastgate.dataplane.http.message cimport (
+    H_AUTHORIZATION, H_REFERER, H_USER_AGENT, Field, Head,
+)
 from fastgate.dataplane.telemetry.accesslog cimport (
     LOG_COMBINED_PLUS, LOG_JSON, LOG_OFF, LogRecord, Text, log_line, log_tick,
 )

@@ -87,7 +87,7 @@ from fastgate.dataplane.conn.idle cimport has_news, idle_add, idle_longest, idle
 from fastgate.dataplane.conn.peer cimport peer_name
 from fastgate.dataplane.conn.steps cimport STEP_TUNNEL, step_info
 from fastgate.dataplane.h1.parser cimport (
-    MAX_HEAD_BYTES, is_blank_head, chunk_rule, parse_head, parser_init, read_chunked,
+    MAX_HEAD_BYTES, is_blank_head, parse_head, parser_init, read_chunked,
 )
 from fastgate.dataplane.h1.rewrite cimport Framing, write_response
 
@@ -634,7 +634,6 @@ cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
                 &c.parser, at, n, &used, &body_at, &body_len, &done
             )
             if fault:
-                w.request.rule = chunk_rule(&c.parser)
                 w.events.client_fault(w, d.exchange, fault)
                 return
             if done:
@@ -654,7 +653,7 @@ cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
 cdef void keep_partial(
     Worker *w, Downstream *d, const char *at, size_t n
 ) noexcept nogil:
-    if d.phase == PHASE_IDLE and at[n - 1] == c"\n" and is_blank_head(at, n):
+    if d.phase == PHASE_IDLE and is_blank_head(at, n):
         # An empty line behind a request begins no other (RFC 9112 section 2.2): the
         # client is as idle as before, and its times go on.
         return

@@ -54,13 +54,18 @@ cdef bint put_list(Out *o, const Head *h, HeaderId id) noexcept nogil:
     return any_yet
 
 
-cdef bint is_present(const Head *h, HeaderId id) noexcept nogil:
+cdef const Field *present(const Head *h, HeaderId id) noexcept nogil:
+    """The first field of `id` that is passed on; NULL: there is none."""
     cdef int i = h.field_of[<int>id]
     while 0 <= i < h.n_fields:
         if h.fields[i].id == id and not h.fields[i].dropped:
-            return True
+            return &h.fields[i]
         i += 1
-    return False
+    return NULL
+
+
+cdef inline bint is_present(const Head *h, HeaderId id) noexcept nogil:
+    return present(h, id) is not NULL
 
 
 cdef inline uint64_t framing_ids() noexcept nogil:
@@ -210,19 +215,16 @@ cdef void put_forwarded(
 cdef void put_scheme(Out *o, const Head *h, const RequestFacts *facts) noexcept nogil:
     """Append the client's scheme as X-Forwarded-Proto has it: one truth for both.
 
-    A trusted proxy that ended TLS says `https` there while it speaks http to us.
+    A trusted proxy that ended TLS says `https` there while it speaks http to us. What
+    is not one word there is no scheme.
     """
-    cdef int i = h.field_of[<int>H_X_FORWARDED_PROTO]
-    cdef const Field *f
-    while facts.trusted and 0 <= i < h.n_fields:
-        f = &h.fields[i]
-        if f.id == H_X_FORWARDED_PROTO and not f.dropped:
-            if is_token(f.value, f.value_len):
-                put_value(o, f.value, f.value_len)
-                return
-            break
-        i += 1
-    put_value(o, facts.scheme, facts.scheme_len)
+    cdef const Field *f = NULL
+    if facts.trusted:
+        f = present(h, H_X_FORWARDED_PROTO)
+    if f is not NULL and is_token(f.value, f.value_len):
+        put_value(o, f.value, f.value_len)
+    else:
+        put_value(o, facts.scheme, facts.scheme_len)
 
 
 cdef inline void put_x_forwarded(
