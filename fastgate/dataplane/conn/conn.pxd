@@ -61,13 +61,18 @@ cdef enum BodyKind:
     BODY_CHUNKED
     BODY_RAW                    # until the sender ends: EOF-delimited, or a tunnel
 
+cdef enum Ended:                # of what the peer sends
+    NOT_ENDED = 0
+    FIN_SEEN                    # epoll told of it: bytes may stand before it
+    FIN_READ                    # recv came to it: nothing more will come
+
 cdef struct Conn:
     SlabItem item
     Timer timer
     int fd                      # -1: closed
     uint8_t kind                # a Kind
     uint8_t readable            # an edge came and recv has not said EAGAIN since
-    uint8_t peer_ended          # the peer's FIN was seen
+    uint8_t peer_ended          # an Ended
     uint8_t broken              # an error or reset: nothing more can be sent
     uint8_t queued              # stands in the worker's run queue
     uint8_t shut                # we sent our FIN

@@ -73,7 +73,7 @@ cdef int conn_open(
     c.kind = kind
     c.timer.owner = TIMER_CONN
     c.readable = 0
-    c.peer_ended = 0
+    c.peer_ended = NOT_ENDED
     c.broken = 0
     c.queued = 0
     c.shut = 0
@@ -157,7 +157,7 @@ cdef inline ssize_t receive(
             return n
         if n == 0:
             c.readable = 0
-            c.peer_ended = 2
+            c.peer_ended = FIN_READ
             return 0
         if errno == EINTR:
             continue

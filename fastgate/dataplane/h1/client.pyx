@@ -51,6 +51,8 @@ from fastgate.dataplane.conn.conn cimport (
     Conn,
     Downstream,
     Exchange,
+    FIN_READ,
+    FIN_SEEN,
     KIND_DOWNSTREAM,
     LEAVE_LOOK_MS,
     MAX_LINGERERS,
@@ -172,7 +174,9 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
             # A close would leave what the kernel holds to the kernel.
             conn_watch_pace(w, c)
         if c.blocked_ms or (
-            (unread or d.goes_on) and c.peer_ended != 2 and w.gateway.lingering_time_ms
+            (unread or d.goes_on)
+            and c.peer_ended != FIN_READ
+            and w.gateway.lingering_time_ms
         ):
             # Closing now would reset the connection, and the client might lose
             # an answer that it has not read yet (RFC 9112 section 9.6).
@@ -217,7 +221,7 @@ cdef void wait_for_end(Worker *w, Downstream *d) noexcept nogil:
     """
     cdef uint64_t *place = &w.lingerers[w.next_lingerer]
     cdef Downstream *oldest = NULL
-    if d.conn.peer_ended == 2 or w.gateway.lingering_time_ms == 0:
+    if d.conn.peer_ended == FIN_READ or w.gateway.lingering_time_ms == 0:
         downstream_close(w, d, False)
         return
     if place[0]:
@@ -389,7 +393,7 @@ cdef void downstream_event(Worker *w, Downstream *d, uint32_t events) noexcept n
     cdef Conn *c = &d.conn
     cdef uint32_t generation = c.item.generation
     if events & EPOLLRDHUP and not c.peer_ended:
-        c.peer_ended = 1
+        c.peer_ended = FIN_SEEN
     if events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP):
         c.readable = 1
         if events & EPOLLPRI:
@@ -469,7 +473,7 @@ cdef void downstream_run(Worker *w, Downstream *d) noexcept nogil:
             elif c.broken:
                 # Not the end of what was sent, even where recv says so.
                 continue
-            elif c.peer_ended == 2:
+            elif c.peer_ended == FIN_READ:
                 ended(w, d)
                 return
             else:
@@ -516,7 +520,7 @@ cdef bint linger(Worker *w, Downstream *d) noexcept nogil:
         return False
     if d.conn.broken:
         return False
-    if d.conn.peer_ended == 2 and bytes_len(&d.conn.output) == 0:
+    if d.conn.peer_ended == FIN_READ and bytes_len(&d.conn.output) == 0:
         downstream_close(w, d, False)
     return True
 
@@ -554,7 +558,7 @@ cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
         return
     n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)
     if n <= 0:
-        if c.peer_ended == 2:
+        if c.peer_ended == FIN_READ:
             ended(w, d)
         return
     fg_bump(&w.row.bytes_in, n)

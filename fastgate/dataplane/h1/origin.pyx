@@ -78,6 +78,8 @@ from fastgate.dataplane.conn.conn cimport (
     BODY_COUNTED,
     BODY_NONE,
     BODY_RAW,
+    FIN_READ,
+    FIN_SEEN,
     KIND_UPSTREAM,
     LIFE_BUSY,
     LIFE_CONNECTING,
@@ -333,7 +335,7 @@ cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil
         connected(w, u, events)
         return
     if events & EPOLLRDHUP and not c.peer_ended:
-        c.peer_ended = 1
+        c.peer_ended = FIN_SEEN
     if events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLERR | EPOLLHUP):
         c.readable = 1
         if events & EPOLLPRI:
@@ -377,7 +379,7 @@ cdef void connected(Worker *w, Upstream *u, uint32_t events) noexcept nogil:
     if events & EPOLLIN:
         u.conn.readable = 1
     if events & EPOLLRDHUP:
-        u.conn.peer_ended = 1
+        u.conn.peer_ended = FIN_SEEN
         u.conn.readable = 1
     w.events.upstream_ready(w, x)
     if u.conn.readable:
@@ -447,7 +449,7 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
             if n:
                 u.answered = 1
                 feed(w, u, w.scratch, n)
-            elif c.peer_ended == 2 or c.broken:
+            elif c.peer_ended == FIN_READ or c.broken:
                 lost(w, u)
                 return
         else:
@@ -487,7 +489,7 @@ cdef void read_more_head(Worker *w, Upstream *u) noexcept nogil:
         return
     n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)
     if n <= 0:
-        if c.peer_ended == 2 or c.broken:
+        if c.peer_ended == FIN_READ or c.broken:
             lost(w, u)
         return
     c.input.end += <uint32_t>n
