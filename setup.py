@@ -29,11 +29,11 @@ FLOORS = [
     ("route", "base http", "router readings"),
     ("telemetry", "base shared", "incidents logwriter accesslog"),
     ("h1", "base native http", "strict chunked parser writer via rewrite"),
-    ("balance", "base shared", "policies budget"),
+    ("balance", "base shared", "policies budget attempt"),
     ("plan", "base http route telemetry h1 balance", "plan"),
     ("conn", "base shared route telemetry h1 balance plan", "steps conn idle peer"),
     ("h1", "base shared http balance plan conn", "pool origin client"),
-    ("balance", "base shared http telemetry h1 plan conn", "key queue attempt"),
+    ("balance", "base shared http telemetry h1 plan conn", "key queue judge"),
     (
         "exchange",
         "base shared http route telemetry h1 balance plan conn",

@@ -6,9 +6,8 @@ in the rooms of `dataplane`; nothing outside them imports a compiled module but 
 one.
 """
 
-from fastgate.dataplane.conn.conn cimport (
-    MAX_TRIES, REQUEST_HEAD_BYTES, RESPONSE_HEAD_BYTES,
-)
+from fastgate.dataplane.balance.attempt cimport MAX_TRIES
+from fastgate.dataplane.conn.conn cimport REQUEST_HEAD_BYTES, RESPONSE_HEAD_BYTES
 from fastgate.dataplane.h1.parser cimport (
     MAX_FIELDS, MAX_HEAD_BYTES, MAX_METHOD_BYTES, MAX_RESPONSE_HEAD_BYTES,
 )

@@ -30,7 +30,7 @@ cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogi
     A request without the header, cookie or parameter is placed by its client's
     address.
     """
-    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
+    cdef const UpstreamPlan *plan = &w.upstream_plans[x.attempt.upstream]
     cdef const Field *f
     cdef const char *value
     cdef size_t n

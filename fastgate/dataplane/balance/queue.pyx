@@ -22,12 +22,12 @@ cdef enum:
 
 cdef bint wait(Worker *w, Exchange *x) noexcept nogil:
     """Put `x` into the queue of its upstream, for queue_timeout; False: it is full."""
-    cdef WaitQueue *q = &w.queues[x.group]
-    cdef const UpstreamPlan *plan = &w.upstream_plans[x.group]
+    cdef WaitQueue *q = &w.queues[x.attempt.upstream]
+    cdef const UpstreamPlan *plan = &w.upstream_plans[x.attempt.upstream]
     cdef Exchange *before = q.last
     if q.n >= plan.queue:
         return False
-    while before is not NULL and before.asked_us > x.asked_us:
+    while before is not NULL and before.attempt.asked_us > x.attempt.asked_us:
         # Only a retry is older than who waits already.
         before = before.queue_prev
     x.queue_prev = before
@@ -51,7 +51,7 @@ cdef bint wait(Worker *w, Exchange *x) noexcept nogil:
 
 cdef void wait_no_more(Worker *w, Exchange *x) noexcept nogil:
     """Take `x`, which waits, out of its queue."""
-    cdef WaitQueue *q = &w.queues[x.group]
+    cdef WaitQueue *q = &w.queues[x.attempt.upstream]
     if x.queue_prev is not NULL:
         x.queue_prev.queue_next = x.queue_next
     else:

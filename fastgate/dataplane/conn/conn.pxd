@@ -20,6 +20,7 @@ and ends, never of a protocol: HTTP/1.1 is one implementation of SideOps.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastgate.dataplane.balance.attempt cimport Attempt
 from fastgate.dataplane.balance.budget cimport RetryBudget
 from fastgate.dataplane.balance.policies cimport Group
 from fastgate.dataplane.base.address cimport ADDRESS_TEXT
@@ -40,7 +41,6 @@ from fastgate.dataplane.telemetry.accesslog cimport Log
 from fastgate.dataplane.telemetry.incidents cimport Incidents
 
 cdef enum:
-    MAX_TRIES = 10              # first try, replay, and at most 8 retries
     CORK_BYTES = 98304          # a whole head and a small body
     REQUEST_HEAD_BYTES = 131072     # as written: the largest read, our fields, rules
     RESPONSE_HEAD_BYTES = 81920     # the same, toward the client
@@ -169,6 +169,7 @@ cdef struct Exchange:
     Exchange *queue_next        # STEP_QUEUED: who asked for an endpoint later
     Exchange *queue_prev
     Timer timer                 # STEP_QUEUED
+    Attempt attempt             # which endpoint, and whether another
     uint8_t step                # a Step
     uint8_t fault               # a Fault; how it ended
     uint8_t is_head             # the method is HEAD
@@ -179,26 +180,15 @@ cdef struct Exchange:
     uint8_t request_done        # the client's request is complete
     uint8_t streams             # its head went upstream before the request was whole
     uint8_t body_sent           # a byte of its body went upstream: not replayable
-    uint8_t replayed            # a stale pooled connection was replaced once
     uint8_t response_started    # the final head went to the client
     uint8_t response_kind       # a BodyKind: how the body goes to the client
     uint8_t response_done
     uint8_t interims
-    uint8_t n_tried
-    uint8_t retries
-    uint8_t retry_due           # the next try is a retry, not counted yet
     uint16_t status             # sent to the client; 0: none
-    int32_t os_error            # errno that ended the last attempt; 0: none
     int32_t route               # -1: none
     int32_t other_route         # another reading of the path takes; see readings.pxd
-    int32_t group               # index of the upstream; -1: none
-    int32_t endpoint            # leased; -1: none
-    int32_t last_endpoint       # for the log
-    int32_t tried[MAX_TRIES]
-    uint64_t key                # balancing key
     int64_t deadline_ms         # 0: none
     int64_t started_us
-    int64_t asked_us            # when it first asked for an endpoint; 0: not yet
     int64_t forwarded_us        # when the request head went upstream
     int64_t head_us             # from then to the response head; -1: none
     int64_t request_bytes       # of the body
@@ -239,7 +229,7 @@ cdef struct ExchangeEvents:     # what a side tells the exchange
     void (*upstream_flushed)(Worker *w, Exchange *x) noexcept nogil
     # Somebody who waits may be served: a connection that belonged to no exchange
     # any more has closed, or it is time to look at what other processes changed.
-    void (*upstream_room)(Worker *w, int group) noexcept nogil
+    void (*upstream_room)(Worker *w, int upstream) noexcept nogil
 
 cdef struct WaitQueue:          # exchanges waiting for a connection, oldest first
     Exchange *first

@@ -12,8 +12,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memmove, memset
 
-from fastgate.dataplane.balance.attempt cimport note_returns
 from fastgate.dataplane.balance.budget cimport RetryBudget
+from fastgate.dataplane.balance.judge cimport note_returns
 from fastgate.dataplane.balance.policies cimport Group, group_free, group_init
 from fastgate.dataplane.balance.queue cimport waiting_timer
 from fastgate.dataplane.base.atomics cimport fg_bump, fg_load, fg_store

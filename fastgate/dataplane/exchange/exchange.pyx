@@ -30,10 +30,11 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memset, strlen
 
-from fastgate.dataplane.balance.attempt cimport (
+from fastgate.dataplane.balance.attempt cimport attempt_init
+from fastgate.dataplane.balance.budget cimport budget_note_request
+from fastgate.dataplane.balance.judge cimport (
     charge_retry, choose, may_retry, note_answer, note_failure, release_lease,
 )
-from fastgate.dataplane.balance.budget cimport budget_note_request
 from fastgate.dataplane.balance.key cimport balancing_key
 from fastgate.dataplane.balance.policies cimport NO_ENDPOINT, NO_ROOM, has_room
 from fastgate.dataplane.balance.queue cimport wait, wait_no_more
@@ -108,7 +109,7 @@ from fastgate.dataplane.h1.rewrite cimport (
     Framing, RequestFacts, write_reply, write_request,
 )
 from fastgate.dataplane.http.message cimport H_EXPECT, Head, broke
-from fastgate.dataplane.plan.plan cimport RoutePlan
+from fastgate.dataplane.plan.plan cimport RoutePlan, UpstreamPlan
 from fastgate.dataplane.shared.slots cimport lease
 from fastgate.dataplane.telemetry.incidents cimport INCIDENT_LOOP
 
@@ -133,6 +134,7 @@ cdef Exchange *start(Worker *w, Downstream *d) noexcept nogil:
     x.queue_next = NULL
     x.queue_prev = NULL
     x.timer.owner = TIMER_EXCHANGE
+    attempt_init(&x.attempt)
     x.step = STEP_PICK
     x.fault = FAULT_NONE
     x.is_head = 0
@@ -143,25 +145,15 @@ cdef Exchange *start(Worker *w, Downstream *d) noexcept nogil:
     x.request_done = 0
     x.streams = 0
     x.body_sent = 0
-    x.replayed = 0
     x.response_started = 0
     x.response_kind = BODY_NONE
     x.response_done = 0
     x.interims = 0
-    x.n_tried = 0
-    x.retries = 0
-    x.retry_due = 0
     x.status = 0
-    x.os_error = 0
     x.route = -1
     x.other_route = -1
-    x.group = -1
-    x.endpoint = -1
-    x.last_endpoint = -1
-    x.key = 0
     x.deadline_ms = 0
     x.started_us = w.now_us
-    x.asked_us = 0
     x.forwarded_us = 0
     x.head_us = -1
     x.request_bytes = 0
@@ -193,6 +185,7 @@ cdef void request_head(Worker *w, Downstream *d) noexcept nogil:
     cdef Head *h = &w.request
     cdef Exchange *x = start(w, d)
     cdef const RoutePlan *plan
+    cdef const UpstreamPlan *upstream_plan
     cdef int fault
     if x is NULL:
         downstream_close(w, d, True)
@@ -213,25 +206,26 @@ cdef void request_head(Worker *w, Downstream *d) noexcept nogil:
         abandon(w, x, fault)
         return
     plan = &w.routes[x.route]
-    x.group = plan.upstream
+    x.attempt.upstream = plan.upstream
     x.max_body_bytes = plan.max_body_bytes
     if plan.deadline_ms:
         x.deadline_ms = w.now_ms + plan.deadline_ms
     if x.max_body_bytes and h.content_length > x.max_body_bytes:
         abandon(w, x, FAULT_BODY_TOO_LARGE)
         return
-    x.key = balancing_key(w, x, h)
+    x.attempt.key = balancing_key(w, x, h)
     fault = write_head(w, x, h)
     if fault:
         abandon(w, x, fault)
         return
+    upstream_plan = &w.upstream_plans[plan.upstream]
     budget_note_request(
-        &w.budgets[x.group], w.upstream_plans[x.group].retry_budget_percent
+        &w.budgets[plan.upstream], upstream_plan.retry_budget_percent
     )
     # A client that waits for 100 Continue waits for the endpoint to say it.
     if (
         h.has_body
-        and w.upstream_plans[x.group].buffer_request_bytes
+        and upstream_plan.buffer_request_bytes
         and h.field_of[<int>H_EXPECT] < 0
     ):
         x.step = STEP_GATHER
@@ -280,17 +274,17 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
 
     endpoint  chosen already; NO_ENDPOINT: choose one
     """
-    cdef bint late = endpoint != NO_ENDPOINT or x.n_tried or x.replayed
+    cdef bint late = endpoint != NO_ENDPOINT or x.attempt.n_tried or x.attempt.replayed
     cdef Upstream *u = NULL
     cdef int fault
     if w.closing:
         abandon(w, x, FAULT_DRAINED)
         return
-    if x.asked_us == 0:
-        x.asked_us = w.now_us
-        if w.queues[x.group].n:
+    if x.attempt.asked_us == 0:
+        x.attempt.asked_us = w.now_us
+        if w.queues[x.attempt.upstream].n:
             # A mark may have run out since the last look, or an endpoint come up.
-            wake_queue(w, x.group)
+            wake_queue(w, x.attempt.upstream)
     while True:
         x.step = STEP_PICK
         if endpoint == NO_ENDPOINT:
@@ -304,14 +298,14 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
         if endpoint == NO_ENDPOINT:
             abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
             return
-        if x.retry_due and not charge_retry(w, x):
+        if x.attempt.retry_due and not charge_retry(w, x):
             abandon(w, x, x.fault)
             return
         lease(w.shared, w.slot, endpoint)
-        x.endpoint = endpoint
-        x.last_endpoint = endpoint
-        x.tried[x.n_tried] = endpoint
-        x.n_tried += 1
+        x.attempt.endpoint = endpoint
+        x.attempt.last_endpoint = endpoint
+        x.attempt.tried[x.attempt.n_tried] = endpoint
+        x.attempt.n_tried += 1
         fault = upstream_open(w, x, endpoint, &u)
         if fault == FAULT_NONE:
             upstream_bind(w, u, x)
@@ -333,7 +327,7 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
 
 # --- waiting for a connection ----------------------------------------------
 
-cdef void wake_queue(Worker *w, int group) noexcept nogil:
+cdef void wake_queue(Worker *w, int upstream) noexcept nogil:
     """Connections came free: whom they fit gets them, the oldest first.
 
     Who has tried the endpoint that has room goes on waiting, and who stands behind
@@ -341,15 +335,15 @@ cdef void wake_queue(Worker *w, int group) noexcept nogil:
     A waiter whose endpoint refuses at once ends in abandon(), which comes here
     again: the flag makes that a turn of this loop and not a recursion.
     """
-    cdef Exchange *x = w.queues[group].first
+    cdef Exchange *x = w.queues[upstream].first
     cdef int endpoint
     if w.waking or w.closing:
         return
     w.waking = 1
-    while x is not NULL and has_room(&w.groups[group]):
+    while x is not NULL and has_room(&w.groups[upstream]):
         endpoint = choose(w, x)
         if endpoint == NO_ROOM:
-            x = x.queue_next if x.n_tried else NULL
+            x = x.queue_next if x.attempt.n_tried else NULL
             continue
         wait_no_more(w, x)
         x.step = STEP_PICK
@@ -357,7 +351,7 @@ cdef void wake_queue(Worker *w, int group) noexcept nogil:
             abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
         else:
             dispatch(w, x, endpoint)
-        x = w.queues[group].first
+        x = w.queues[upstream].first
     w.waking = 0
 
 
@@ -372,7 +366,7 @@ cdef void forward(Worker *w, Exchange *x) noexcept nogil:
     cdef Bytes held
     x.step = STEP_FORWARD
     x.fault = FAULT_NONE    # of an earlier try
-    x.os_error = 0
+    x.attempt.os_error = 0
     x.streams = not x.request_done
     x.forwarded_us = w.now_us
     x.upstream_ops.head(w, x, NULL)
@@ -410,9 +404,10 @@ cdef void request_body(Worker *w, Exchange *x, char *data, size_t n) noexcept no
 
 cdef void gather(Worker *w, Exchange *x, const char *data, size_t n) noexcept nogil:
     """Keep what of the body came; at buffer_request the rest has to stream."""
+    cdef const UpstreamPlan *plan = &w.upstream_plans[x.attempt.upstream]
     if not bytes_append(&x.body, data, n):
         abandon(w, x, FAULT_INTERNAL)
-    elif bytes_len(&x.body) >= w.upstream_plans[x.group].buffer_request_bytes:
+    elif bytes_len(&x.body) >= plan.buffer_request_bytes:
         dispatch(w, x, NO_ENDPOINT)
 
 
@@ -511,7 +506,7 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
         x.deadline_ms = 0
         timer_set(
             &w.wheel, &x.upstream.conn.timer,
-            w.now_ms + w.upstream_plans[x.group].tunnel_timeout_ms,
+            w.now_ms + w.upstream_plans[x.attempt.upstream].tunnel_timeout_ms,
         )
         downstream_tunnel(w, x.client)
     else:
@@ -532,7 +527,7 @@ cdef void response_body(Worker *w, Exchange *x, char *data, size_t n) noexcept n
 
 cdef void response_end(Worker *w, Exchange *x) noexcept nogil:
     """The upstream has said all: let it go, then see the client off."""
-    cdef int group = x.group
+    cdef int upstream = x.attempt.upstream
     x.response_done = 1
     if x.step == STEP_TUNNEL:
         x.client_ops.end(w, x)
@@ -544,7 +539,7 @@ cdef void response_end(Worker *w, Exchange *x) noexcept nogil:
     x.client_ops.end(w, x)
     if bytes_len(&x.client.conn.output) == 0 and not x.client.conn.broken:
         finish(w, x)
-    wake_queue(w, group)
+    wake_queue(w, upstream)
 
 
 cdef void client_flushed(Worker *w, Exchange *x) noexcept nogil:
@@ -560,7 +555,7 @@ cdef void client_flushed(Worker *w, Exchange *x) noexcept nogil:
 
 cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
     """A tunnel is over when both sides have ended and all of it is delivered."""
-    cdef int group = x.group
+    cdef int upstream = x.attempt.upstream
     if (
         x.request_done
         and x.response_done
@@ -573,7 +568,7 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
         upstream_close(w, x.upstream, False)
         release_lease(w, x, FAULT_NONE)
         finish(w, x)
-        wake_queue(w, group)
+        wake_queue(w, upstream)
 
 
 # --- faults ----------------------------------------------------------------
@@ -581,22 +576,22 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
 cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
     """The upstream failed this exchange: replay it, retry it, or end it."""
     cdef Upstream *u = x.upstream
-    cdef int group = x.group
+    cdef int upstream = x.attempt.upstream
     cdef bint stale = (
         fault == FAULT_UPSTREAM_RESET
         and u is not NULL and u.reused and not u.answered
-        and x.idempotent and not x.body_sent and not x.replayed
+        and x.idempotent and not x.body_sent and not x.attempt.replayed
         and not x.response_started and not x.wants_tunnel
     )
-    if not stale and x.endpoint >= 0:
+    if not stale and x.attempt.endpoint >= 0:
         note_failure(w, x, fault)
     x.upstream_ops.reset(w, x)
     take_back(w, x)
     if stale:
         # The endpoint is as good as before; only the connection was old.
         release_lease(w, x, FAULT_NONE)
-        x.replayed = 1
-        x.n_tried -= 1
+        x.attempt.replayed = 1
+        x.attempt.n_tried -= 1
     else:
         release_lease(w, x, fault)
         if not may_retry(w, x, fault):
@@ -604,7 +599,7 @@ cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
             return
     dispatch(w, x, NO_ENDPOINT)
     # Its first endpoint has a connection less.
-    wake_queue(w, group)
+    wake_queue(w, upstream)
 
 
 cdef void client_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
@@ -615,7 +610,7 @@ cdef void client_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
 cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
     """End `x` by `fault`: by a reply if one can still be given, else by a cut."""
     cdef const FaultInfo *info = fault_info(fault)
-    cdef int group = x.group
+    cdef int upstream = x.attempt.upstream
     x.fault = <uint8_t>fault
     if x.step == STEP_QUEUED:
         wait_no_more(w, x)
@@ -639,8 +634,8 @@ cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
         finish(w, x)
     else:
         reply(w, x, info)
-    if group >= 0:
-        wake_queue(w, group)
+    if upstream >= 0:
+        wake_queue(w, upstream)
 
 
 cdef void take_back(Worker *w, Exchange *x) noexcept nogil:

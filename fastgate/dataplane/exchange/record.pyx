@@ -228,10 +228,10 @@ cdef void record_end(Worker *w, Exchange *x) noexcept nogil:
         r.is_ambiguous = True
         if x.other_route >= 0:
             r.other_route = w.routes[x.other_route].name
-    if x.group >= 0:
-        r.upstream = w.upstream_plans[x.group].name
-    if x.last_endpoint >= 0:
-        r.endpoint = w.endpoint_plans[x.last_endpoint].address
+    if x.attempt.upstream >= 0:
+        r.upstream = w.upstream_plans[x.attempt.upstream].name
+    if x.attempt.last_endpoint >= 0:
+        r.endpoint = w.endpoint_plans[x.attempt.last_endpoint].address
     reason = fault_info(x.fault).reason
     r.reason.at = reason
     while reason[r.reason.len]:
@@ -239,7 +239,7 @@ cdef void record_end(Worker *w, Exchange *x) noexcept nogil:
     r.status = x.status
     if x.status == 0 and x.fault != FAULT_NONE:
         r.status = fault_info(x.fault).status
-    r.retries = x.retries
+    r.retries = x.attempt.retries
     r.bytes_in = x.request_bytes
     r.bytes_out = x.response_bytes
     r.total_us = w.now_us - x.started_us

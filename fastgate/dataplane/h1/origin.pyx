@@ -131,8 +131,8 @@ cdef int upstream_open(
     """A connection to `endpoint` for `x`: LIFE_BUSY when it can be used at once.
 
     opened   set when FAULT_NONE is returned
-    returns  a Fault that says whose it is; x.os_error is then the errno, 0 if no
-             system call was made
+    returns  a Fault that says whose it is; x.attempt.os_error is then the errno,
+             0 if no system call was made
 
     A request that could not be sent again if a pooled connection is found dead is
     worth a system call that asks the kernel first.
@@ -143,12 +143,12 @@ cdef int upstream_open(
     cdef Pool *pool = &w.pools[endpoint]
     cdef Upstream *u
     if (
-        x.replayed and pool.oldest is not NULL
+        x.attempt.replayed and pool.oldest is not NULL
         and pool.most_open and pool.open >= pool.most_open
     ):
         # A replay wants a new connection: an idle one makes room for it.
         upstream_close(w, pool.oldest, False)
-    while not x.replayed:
+    while not x.attempt.replayed:
         u = pool_take(w, endpoint)
         if u is NULL:
             break
@@ -176,7 +176,7 @@ cdef int dial(
     cdef int family = plan.socket_address.ss_family
     cdef bint pending = False
     cdef Upstream *u
-    x.os_error = 0
+    x.attempt.os_error = 0
     if plan.socket_address_len == 0:
         # Its name stands for no address: nothing to be found there.
         return FAULT_CONNECT
@@ -188,20 +188,20 @@ cdef int dial(
         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
     if connect(fd, <const sockaddr *>&plan.socket_address, plan.socket_address_len) < 0:
         if errno != EINPROGRESS:
-            x.os_error = errno
+            x.attempt.os_error = errno
             close(fd)
-            return refusal(x, x.os_error, family)
+            return refusal(x, x.attempt.os_error, family)
         pending = True
     u = <Upstream *>slab_take(&w.upstreams)
     if u is NULL:
         close(fd)
         return refusal(x, ENOMEM, family)
     if conn_open(w, &u.conn, fd, KIND_UPSTREAM, True) < 0:
-        x.os_error = errno
+        x.attempt.os_error = errno
         close(fd)
         u.conn.fd = -1
         slab_give(&w.upstreams, u)
-        return refusal(x, x.os_error, family)
+        return refusal(x, x.attempt.os_error, family)
     u.exchange = NULL
     u.pool_next = NULL
     u.pool_prev = NULL
@@ -236,7 +236,7 @@ cdef bint upstream_retire(Worker *w) noexcept nogil:
 
 cdef int refusal(Exchange *x, int error, int family) noexcept nogil:
     """The Fault of a connection that could not be opened; notes its errno."""
-    x.os_error = error
+    x.attempt.os_error = error
     return opening_fault(error, family == AF_UNIX)
 
 
@@ -463,7 +463,7 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
 cdef void lost(Worker *w, Upstream *u) noexcept nogil:
     """The connection ended: perhaps that is the end of the answer."""
     cdef Exchange *x = u.exchange
-    x.os_error = u.conn.os_error
+    x.attempt.os_error = u.conn.os_error
     w.response.rule = NULL
     if not u.head_done:
         w.events.upstream_fault(w, x, FAULT_UPSTREAM_RESET)

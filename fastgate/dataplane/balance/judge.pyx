@@ -6,6 +6,7 @@ Runs in: worker. Nothing here moves an exchange on; that is exchange.pyx.
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memchr
 
+from fastgate.dataplane.balance.attempt cimport MAX_TRIES
 from fastgate.dataplane.balance.budget cimport budget_take
 from fastgate.dataplane.balance.policies cimport (
     NO_ENDPOINT, Choice, latency_after, pick,
@@ -28,7 +29,7 @@ from fastgate.dataplane.base.faults cimport (
     FaultInfo,
     fault_info,
 )
-from fastgate.dataplane.conn.conn cimport MAX_TRIES, Exchange, Worker
+from fastgate.dataplane.conn.conn cimport Exchange, Worker
 from fastgate.dataplane.conn.steps cimport ENDING_CUT_BOTH, step_info
 from fastgate.dataplane.plan.plan cimport UpstreamPlan
 from fastgate.dataplane.shared.slots cimport EndpointSlot, endpoint_slot, settle
@@ -51,23 +52,23 @@ cdef int choose(Worker *w, Exchange *x) noexcept nogil:
     returns  an endpoint, or NO_ROOM or NO_ENDPOINT: see pick in policies.pyx
     """
     cdef Choice choice
-    if x.n_tried >= MAX_TRIES:
+    if x.attempt.n_tried >= MAX_TRIES:
         return NO_ENDPOINT
-    choice.key = x.key
+    choice.key = x.attempt.key
     choice.draw = random_next(&w.random)
     choice.now_ms = w.now_ms
-    choice.tried = x.tried
-    choice.n_tried = x.n_tried
-    return pick(&w.groups[x.group], w.shared, &choice)
+    choice.tried = x.attempt.tried
+    choice.n_tried = x.attempt.n_tried
+    return pick(&w.groups[x.attempt.upstream], w.shared, &choice)
 
 
 cdef void note_failure(Worker *w, const Exchange *x, int fault) noexcept nogil:
     """Tell the error log how the leased endpoint failed; its lease is still held."""
     cdef Incident what = incident(INCIDENT_UPSTREAM_FAILED)
     cdef const char *end
-    what.endpoint = x.endpoint
+    what.endpoint = x.attempt.endpoint
     what.fault = fault
-    what.os_error = x.os_error
+    what.os_error = x.attempt.os_error
     if (
         fault == FAULT_UPSTREAM_BAD or fault == FAULT_UPSTREAM_HEAD
         or fault == FAULT_UPSTREAM_CUT
@@ -112,7 +113,7 @@ cdef void note_answer(Worker *w, const Exchange *x) noexcept nogil:
     The time counts from the end of the request. Where the head went ahead of a body
     that streams, how long it took is the client's doing: no sample.
     """
-    cdef EndpointSlot *slot = endpoint_slot(w.shared, x.endpoint)
+    cdef EndpointSlot *slot = endpoint_slot(w.shared, x.attempt.endpoint)
     cdef int64_t at_ms
     if not x.streams:
         # Racing workers may lose a sample, never the value.
@@ -139,12 +140,12 @@ cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
     cdef const FaultInfo *info
     cdef EndpointSlot *slot
     cdef const UpstreamPlan *plan
-    cdef int endpoint = x.endpoint
+    cdef int endpoint = x.attempt.endpoint
     cdef bint failed = False
     cdef int64_t failures
     if endpoint < 0:
         return
-    x.endpoint = -1
+    x.attempt.endpoint = -1
     if fault != FAULT_NONE:
         info = fault_info(fault)
         failed = (
@@ -155,7 +156,7 @@ cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
     if not failed or not info.ejects:
         return
     slot = endpoint_slot(w.shared, endpoint)
-    plan = &w.upstream_plans[x.group]
+    plan = &w.upstream_plans[x.attempt.upstream]
     # Clamped as everything that others wrote, and too wide to overflow.
     failures = max(<int64_t>0, <int64_t>fg_load32(&slot.consecutive_failures)) + 1
     if plan.eject_failures and failures >= plan.eject_failures:
@@ -178,7 +179,7 @@ cdef bint may_retry(Worker *w, Exchange *x, int fault) noexcept nogil:
     )
     if (
         x.response_started or x.client is NULL
-        or x.retries >= w.upstream_plans[x.group].retries
+        or x.attempt.retries >= w.upstream_plans[x.attempt.upstream].retries
     ):
         return False
     if not unsent and (
@@ -187,17 +188,18 @@ cdef bint may_retry(Worker *w, Exchange *x, int fault) noexcept nogil:
     ):
         return False
     x.fault = fault
-    x.retry_due = 1
+    x.attempt.retry_due = 1
     return True
 
 
 cdef bint charge_retry(Worker *w, Exchange *x) noexcept nogil:
     """The next try of `x` is about to be made: count it, if the budget allows."""
-    x.retry_due = 0
+    cdef int upstream = x.attempt.upstream
+    x.attempt.retry_due = 0
     if not budget_take(
-        &w.budgets[x.group], w.upstream_plans[x.group].retry_budget_percent, w.now_ms
+        &w.budgets[upstream], w.upstream_plans[upstream].retry_budget_percent, w.now_ms
     ):
         return False
-    x.retries += 1
+    x.attempt.retries += 1
     fg_bump(&w.row.retries, 1)
     return True
