@@ -8,9 +8,10 @@ one.
 
 from fastgate.dataplane.balance.attempt cimport MAX_TRIES
 from fastgate.dataplane.conn.conn cimport REQUEST_HEAD_BYTES, RESPONSE_HEAD_BYTES
-from fastgate.dataplane.h1.parser cimport (
-    MAX_FIELDS, MAX_HEAD_BYTES, MAX_METHOD_BYTES, MAX_RESPONSE_HEAD_BYTES,
+from fastgate.dataplane.http.message cimport (
+    MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES,
 )
+from fastgate.dataplane.http.methods cimport MAX_METHOD_BYTES
 from fastgate.dataplane.http.rules cimport MAX_RULES
 from fastgate.dataplane.plan.plan cimport MAX_UNIX_PATH_BYTES
 from fastgate.dataplane.shared.region cimport MAX_ENDPOINTS, MAX_WORKERS

@@ -16,8 +16,12 @@ from posix.mman cimport (
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastgate.dataplane.base cimport faults
-from fastgate.dataplane.h1 cimport parser as h1
+from fastgate.dataplane.h1.chunked cimport read_chunked
+from fastgate.dataplane.h1.parser cimport parse_head, parser_init
 from fastgate.dataplane.http cimport canonical
+from fastgate.dataplane.http.message cimport (
+    H_COUNT, MAX_FIELDS, MAX_HEAD_BYTES, Head, HeadLimits, Parser,
+)
 from fastgate.dataplane.route cimport readings
 from fastgate.dataplane.route.router cimport Router, RouteQuery, route
 
@@ -58,15 +62,15 @@ cdef struct Outcome:            # of one pass over a stream
 cdef struct Script:
     size_t cuts[MAX_CUTS + 1]
     int n_cuts
-    h1.HeadLimits limits
+    HeadLimits limits
     bint response
     bint lenient
     const uint8_t *message
     size_t size
 
 cdef char *arena
-cdef h1.Head *head            # both end where a guard page begins
-cdef h1.Parser *parser
+cdef Head *head            # both end where a guard page begins
+cdef Parser *parser
 cdef uint8_t bodies[2][MAX_INPUT]
 cdef uint8_t stream[MAX_INPUT]      # of one pass: parse_head changes folds in it
 
@@ -83,8 +87,8 @@ cdef char *guarded(size_t n) except NULL:
 
 
 arena = guarded(ARENA) - ARENA
-head = <h1.Head *>(guarded(sizeof(h1.Head)) - sizeof(h1.Head))
-parser = <h1.Parser *>(guarded(sizeof(h1.Parser)) - sizeof(h1.Parser))
+head = <Head *>(guarded(sizeof(Head)) - sizeof(Head))
+parser = <Parser *>(guarded(sizeof(Parser)) - sizeof(Parser))
 
 
 cdef char *place(const uint8_t *data, size_t n) noexcept nogil:
@@ -115,7 +119,7 @@ cdef bint is_within(
 
 cdef uint64_t sum_head() noexcept nogil:
     cdef uint64_t sum_ = 14695981039346656037U
-    cdef h1.Head *h = head
+    cdef Head *h = head
     cdef int i
     sum_ = mix(sum_, <const char *>&h.method, 8)
     sum_ = mix(sum_, <const char *>&h.content_length, 8)
@@ -148,7 +152,7 @@ cdef Router SITE = Router(
 )
 
 
-cdef bint is_judged(const h1.Head *h) noexcept nogil:
+cdef bint is_judged(const Head *h) noexcept nogil:
     """Whether the readings of an odd path come to a documented end."""
     cdef RouteQuery query
     cdef int32_t other
@@ -173,13 +177,13 @@ cdef bint is_judged(const h1.Head *h) noexcept nogil:
 
 cdef int judge_head(const Script *s, const char *buf, size_t size) noexcept nogil:
     """The properties that any complete Head has."""
-    cdef h1.Head *h = head
+    cdef Head *h = head
     cdef canonical.TargetForm target
     cdef canonical.HostForm host
     cdef char out[canonical.HOST_ROOM]
     cdef char room[8192]
     cdef int i
-    cdef int first[<int>h1.H_COUNT]
+    cdef int first[<int>H_COUNT]
     if not (
         is_within(h.line, h.line_len, buf, size)
         and is_within(h.target, h.target_len, buf, size)
@@ -206,7 +210,7 @@ cdef int judge_head(const Script *s, const char *buf, size_t size) noexcept nogi
             return 6
         if h.fields[i].id != 0 and first[h.fields[i].id] < 0:
             first[h.fields[i].id] = i
-    for i in range(h1.H_COUNT):
+    for i in range(H_COUNT):
         if first[i] != h.field_of[i]:
             return 10
     if h.chunked and h.content_length >= 0:
@@ -251,7 +255,7 @@ cdef int run(
     cdef int i = 0 if cut else s.n_cuts
     cdef int broken
     memset(o, 0, sizeof(Outcome))
-    h1.parser_init(parser, s.response, s.lenient)
+    parser_init(parser, s.response, s.lenient)
     o.fault = faults.FAULT_PARTIAL
     memcpy(stream, s.message, s.size)
     while i <= s.n_cuts:
@@ -259,7 +263,7 @@ cdef int run(
         i += 1
         buf = place(stream, n)
         memset(head, 0xAA, 512)
-        o.fault = h1.parse_head(
+        o.fault = parse_head(
             parser, head, &s.limits, buf, n, already, &o.consumed
         )
         memcpy(stream, buf, n)
@@ -286,7 +290,7 @@ cdef int run(
     at = o.consumed
     while True:
         buf = place(s.message + at, n - at)
-        o.body_fault = h1.read_chunked(
+        o.body_fault = read_chunked(
             parser, buf, n - at, &eaten, &body_at, &body_len, &done
         )
         if o.body_fault != 0:
@@ -328,8 +332,8 @@ cdef int feed(const uint8_t *data, size_t size, bint response) noexcept nogil:
     s.limits.max_fields = 4 if data[at] & 2 else 128
     s.limits.max_target_bytes = 40 if data[at] & 2 else 16384
     if data[at] & 0x20:
-        s.limits.max_head_bytes = s.limits.max_target_bytes = h1.MAX_HEAD_BYTES
-        s.limits.max_fields = h1.MAX_FIELDS - 1
+        s.limits.max_head_bytes = s.limits.max_target_bytes = MAX_HEAD_BYTES
+        s.limits.max_fields = MAX_FIELDS - 1
     at += 1
     s.message = data + at
     s.size = size - at

@@ -1,6 +1,6 @@
 """The rooms parser and canonical, opened to pytest. Runs in: tests only."""
 
-from fastgate.dataplane.h1.parser cimport Head, HeadLimits, Parser
+from fastgate.dataplane.http.message cimport Head, HeadLimits, Parser
 
 cdef class Wire:
     """One side of a connection: a Parser, and the Head it reads into."""

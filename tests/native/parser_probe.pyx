@@ -12,8 +12,12 @@ from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastgate.dataplane.base cimport faults
-from fastgate.dataplane.h1 cimport parser as h1
-from fastgate.dataplane.http cimport canonical
+from fastgate.dataplane.h1.chunked cimport read_chunked
+from fastgate.dataplane.h1.parser cimport parse_head, parser_init
+from fastgate.dataplane.http cimport canonical, message
+from fastgate.dataplane.http.fields cimport (
+    header_id as c_header_id, same_name as c_same_name,
+)
 from fastgate.dataplane.native cimport llhttp as native
 
 NAMES = {
@@ -43,15 +47,15 @@ NAMES = {
     }.items()
 }
 UNDERSCORES = {
-    "safe": h1.UNDERSCORES_SAFE,
-    "drop": h1.UNDERSCORES_DROP,
-    "pass": h1.UNDERSCORES_PASS,
+    "safe": message.UNDERSCORES_SAFE,
+    "drop": message.UNDERSCORES_DROP,
+    "pass": message.UNDERSCORES_PASS,
 }
-H_OTHER = h1.H_OTHER
-H_COUNT = h1.H_COUNT
-H_HOST = h1.H_HOST
-H_COOKIE = h1.H_COOKIE
-H_X_FORWARDED_OTHER = h1.H_X_FORWARDED_OTHER
+H_OTHER = message.H_OTHER
+H_COUNT = message.H_COUNT
+H_HOST = message.H_HOST
+H_COOKIE = message.H_COOKIE
+H_X_FORWARDED_OTHER = message.H_X_FORWARDED_OTHER
 
 
 cdef double now_ns() noexcept nogil:
@@ -64,7 +68,7 @@ cdef bytes span(const char *at, size_t n):
     return at[:n] if n else b""
 
 
-cdef dict describe(const h1.Head *h):
+cdef dict describe(const message.Head *h):
     cdef int i
     fields = []
     for i in range(h.n_fields):
@@ -93,7 +97,7 @@ cdef dict describe(const h1.Head *h):
         "query": span(h.query, h.query_len),
         "reason": span(h.reason, h.reason_len),
         "upgrade_value": span(h.upgrade_value, h.upgrade_len),
-        "field_of": [h.field_of[i] for i in range(h1.H_COUNT)],
+        "field_of": [h.field_of[i] for i in range(message.H_COUNT)],
         "fields": fields,
     }
 
@@ -111,7 +115,7 @@ cdef class Wire:
         self.limits.max_fields = max_fields
         self.limits.max_target_bytes = max_target_bytes
         self.limits.underscores = UNDERSCORES[underscores]
-        h1.parser_init(&self.parser, response, lenient)
+        parser_init(&self.parser, response, lenient)
 
     def __dealloc__(self):
         free(self.head_)
@@ -136,7 +140,7 @@ cdef class Wire:
         self.refill(data)
         memset(self.head_, 0xAA, sizeof(Head))
         with nogil:
-            fault = h1.parse_head(
+            fault = parse_head(
                 &self.parser, self.head_, &self.limits,
                 self.buf, n, already, &consumed
             )
@@ -160,7 +164,7 @@ cdef class Wire:
         cdef int fault
         self.refill(data)
         with nogil:
-            fault = h1.read_chunked(
+            fault = read_chunked(
                 &self.parser, self.buf, n, &consumed, &body_at, &body_len, &done
             )
         if fault:
@@ -176,11 +180,11 @@ def methods_of_llhttp():
 
 
 def header_id(bytes name):
-    return h1.header_id(name, len(name))
+    return c_header_id(name, len(name))
 
 
 def same_name(bytes a, bytes b):
-    return len(a) == len(b) and h1.same_name(a, b, len(a))
+    return len(a) == len(b) and c_same_name(a, b, len(a))
 
 
 def canonical_host(bytes text):
@@ -267,7 +271,7 @@ def time_head(Wire side, bytes data, int64_t n):
     with nogil:
         start = now_ns()
         for _i in range(n):
-            fault |= h1.parse_head(
+            fault |= parse_head(
                 &side.parser, side.head_, &side.limits, at, size, 0, &consumed
             )
         start = now_ns() - start
@@ -294,10 +298,10 @@ def time_chunked(Wire side, bytes head, bytes body, int64_t n):
         start = now_ns()
         for _i in range(n):
             memcpy(buf, source, size)
-            fault |= h1.parse_head(
+            fault |= parse_head(
                 &side.parser, side.head_, &side.limits, at, head_size, 0, &consumed
             )
-            fault |= h1.read_chunked(
+            fault |= read_chunked(
                 &side.parser, buf, size, &consumed, &body_at, &body_len, &done
             )
         start = now_ns() - start
@@ -316,7 +320,7 @@ def time_header_id(bytes name, int64_t n):
     with nogil:
         start = now_ns()
         for _i in range(n):
-            sum_ += <int64_t>h1.header_id(at, size)
+            sum_ += <int64_t>c_header_id(at, size)
         start = now_ns() - start
     return start / n if sum_ >= 0 else 0.0
 
@@ -356,7 +360,7 @@ def time_trickle(bytes data):
     with nogil:
         start = now_ns()
         for n in range(1, size + 1):
-            fault = h1.parse_head(
+            fault = parse_head(
                 &side.parser, side.head_, &side.limits, at, n, n - 1, &consumed
             )
         start = now_ns() - start

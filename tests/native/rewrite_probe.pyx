@@ -10,15 +10,15 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastgate.dataplane.base.address cimport Cidr, parse_address
 from fastgate.dataplane.base.faults cimport fault_info
-from fastgate.dataplane.h1.parser cimport (
-    Field, H_COUNT, HeadLimits, MAX_FIELDS, MAX_HEAD_BYTES, Parser, header_id,
-    parse_head, parser_init,
-)
+from fastgate.dataplane.h1.parser cimport parse_head, parser_init
 from fastgate.dataplane.h1.rewrite cimport (
     write_reply as c_write_reply, write_request, write_response,
 )
 from fastgate.dataplane.http.client cimport client_address
-from fastgate.dataplane.http.message cimport MAX_HEADER_IDS
+from fastgate.dataplane.http.fields cimport header_id
+from fastgate.dataplane.http.message cimport (
+    Field, H_COUNT, HeadLimits, MAX_FIELDS, MAX_HEAD_BYTES, MAX_HEADER_IDS, Parser,
+)
 from fastgate.dataplane.http.rules cimport RULE_ADD, RULE_REMOVE, RULE_SET
 from fastgate.dataplane.http.status cimport reason_phrase as c_phrase
 from fastgate.dataplane.route.router cimport RouteQuery, Router, route

@@ -29,8 +29,8 @@ from fastgate.dataplane.base.memory cimport Bytes, Slab, SlabItem, Timer, Wheel
 from fastgate.dataplane.conn.steps cimport (
     STEP_FORWARD, STEP_GATHER, STEP_RELAY, STEP_TUNNEL,
 )
-from fastgate.dataplane.h1.parser cimport Head, Parser
 from fastgate.dataplane.h1.rewrite cimport Framing
+from fastgate.dataplane.http.message cimport Head, Parser
 from fastgate.dataplane.plan.plan cimport (
     EndpointPlan, GatewayPlan, ListenerPlan, RoutePlan, UpstreamPlan,
 )

@@ -10,7 +10,7 @@ from fastgate.dataplane.base.faults cimport (
     FAULT_AMBIGUOUS_PATH, FAULT_METHOD_REFUSED, FAULT_METHOD_TRACE,
     FAULT_METHOD_UNKNOWN, FAULT_NO_ROUTE, FAULT_NONE,
 )
-from fastgate.dataplane.h1.parser cimport METHOD_TRACE
+from fastgate.dataplane.http.methods cimport METHOD_TRACE
 from fastgate.dataplane.plan.plan cimport ListenerPlan
 from fastgate.dataplane.route.readings cimport (
     PATHS_REJECT, TOO_MANY_READINGS, judge_path,

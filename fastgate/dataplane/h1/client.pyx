@@ -88,10 +88,10 @@ from fastgate.dataplane.conn.conn cimport (
 from fastgate.dataplane.conn.idle cimport has_news, idle_add, idle_longest, idle_remove
 from fastgate.dataplane.conn.peer cimport peer_name
 from fastgate.dataplane.conn.steps cimport STEP_TUNNEL, step_info
-from fastgate.dataplane.h1.parser cimport (
-    MAX_HEAD_BYTES, is_blank_head, parse_head, parser_init, read_chunked,
-)
+from fastgate.dataplane.h1.chunked cimport read_chunked
+from fastgate.dataplane.h1.parser cimport is_blank_head, parse_head, parser_init
 from fastgate.dataplane.h1.rewrite cimport Framing, write_response
+from fastgate.dataplane.http.message cimport MAX_HEAD_BYTES
 
 cdef enum:
     HEAD_READ_BYTES = 1024      # how much to read at a time behind a partial head

@@ -108,13 +108,14 @@ from fastgate.dataplane.conn.conn cimport (
 from fastgate.dataplane.conn.steps cimport (
     STEP_FORWARD, STEP_RELAY, STEP_TUNNEL, step_info,
 )
-from fastgate.dataplane.h1.parser cimport (
-    H_KEEP_ALIVE, Field, chunk_rule, parse_head, parser_init, read_chunked, same_name,
-)
+from fastgate.dataplane.h1.chunked cimport chunk_rule, read_chunked
+from fastgate.dataplane.h1.parser cimport parse_head, parser_init
 from fastgate.dataplane.h1.pool cimport (
     pool_count, pool_oldest, pool_put, pool_remove, pool_take,
 )
 from fastgate.dataplane.h1.rewrite cimport Framing
+from fastgate.dataplane.http.fields cimport same_name
+from fastgate.dataplane.http.message cimport H_KEEP_ALIVE, Field
 from fastgate.dataplane.plan.plan cimport EndpointPlan, UpstreamPlan
 from fastgate.dataplane.shared.slots cimport count_connection
 

@@ -28,13 +28,14 @@ from fastgate.dataplane.base.faults cimport (
 )
 from fastgate.dataplane.h1.chunked cimport begin_chunked
 from fastgate.dataplane.h1.strict cimport (
-    check_status_line, finish_request, finish_response, is_http_method,
-    unknown_method,
+    check_status_line, finish_request, finish_response, unknown_method,
 )
 from fastgate.dataplane.http.fields cimport token_end
 from fastgate.dataplane.http.message cimport (
-    LLHTTP_BYTES, MAX_FIELDS, MAX_METHOD_BYTES, METHOD_PRI, Field, Head, HeadLimits,
-    Parser, broke,
+    LLHTTP_BYTES, MAX_FIELDS, Field, Head, HeadLimits, Parser, broke,
+)
+from fastgate.dataplane.http.methods cimport (
+    MAX_METHOD_BYTES, METHOD_PRI, http_method,
 )
 from fastgate.dataplane.native.llhttp cimport (
     F_CONTENT_LENGTH, HPE_INVALID_CONSTANT, HPE_INVALID_CONTENT_LENGTH,
@@ -271,7 +272,7 @@ cdef int refused(
         return FAULT_VERSION if method == METHOD_PRI else FAULT_BAD_REQUEST
     if error == HPE_INVALID_CONSTANT:
         # "DESCRIBE / HTTP/1.1": a method that llhttp knows from RTSP.
-        if not is_http_method(method):
+        if http_method(method) is NULL:
             return FAULT_METHOD_UNKNOWN
         return FAULT_BAD_REQUEST
     if (

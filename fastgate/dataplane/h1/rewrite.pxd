@@ -8,7 +8,7 @@ message. Writers return the bytes written, or a negative Fault.
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
-from fastgate.dataplane.h1.parser cimport Head
+from fastgate.dataplane.http.message cimport Head
 from fastgate.dataplane.http.rules cimport Rules
 
 cdef struct RequestShape:   # of a route; borrowed from the plan

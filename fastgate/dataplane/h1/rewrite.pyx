@@ -12,20 +12,20 @@ from fastgate.dataplane.base.faults cimport (
     FAULT_BAD_HEADER, FAULT_HEAD_TOO_LARGE, FAULT_INTERNAL, FAULT_LOOP,
     FAULT_UPSTREAM_BAD,
 )
-from fastgate.dataplane.h1.parser cimport (
+from fastgate.dataplane.http.fields cimport same_name
+from fastgate.dataplane.http.message cimport (
     Field, H_CONNECTION, H_CONTENT_LENGTH, H_DATE, H_FORWARDED, H_HOST,
     H_HTTP2_SETTINGS,
     H_KEEP_ALIVE, H_PROXY_CONNECTION, H_SERVER, H_TRANSFER_ENCODING, H_UPGRADE,
     H_VIA, H_X_FORWARDED_FOR, H_X_FORWARDED_HOST, H_X_FORWARDED_OTHER,
     H_X_FORWARDED_PORT, H_X_FORWARDED_PREFIX, H_X_FORWARDED_PROTO, H_X_REAL_IP,
-    H_X_REQUEST_ID, HeaderId, same_name,
+    H_X_REQUEST_ID, HeaderId, id_bit,
 )
 from fastgate.dataplane.h1.via cimport passed_through
 from fastgate.dataplane.h1.writer cimport (
     Out, begin, is_tchar, is_token, is_value, put_field, put_number, put_target,
     put_text, put_value,
 )
-from fastgate.dataplane.http.message cimport id_bit
 from fastgate.dataplane.http.rules cimport (
     FIELD_PASSES, MAX_RULES, Rule, ids_of, next_added, rule_of,
 )

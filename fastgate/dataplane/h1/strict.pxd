@@ -7,8 +7,6 @@ from libc.stddef cimport size_t
 
 from fastgate.dataplane.http.message cimport Head, HeadLimits
 
-cdef bint is_http_method(int number) noexcept nogil
-cdef int method_number(const char *name, size_t n) noexcept nogil
 cdef int unknown_method(Head *h, const char *line, const char *end) noexcept nogil
 cdef int finish_request(
     Head *h, const HeadLimits *limits, const char *line, const char *end

@@ -5,8 +5,8 @@ its rule stands. What is refused is listed in tests/unit/dataplane/h1/test_parse
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
 
 from fastgate.dataplane.base.faults cimport (
     FAULT_BAD_CONNECTION, FAULT_BAD_FRAMING, FAULT_BAD_HOST, FAULT_BAD_REQUEST,
@@ -21,10 +21,12 @@ from fastgate.dataplane.http.fields cimport (
     drop_listed, same_name, sort_fields, token_end, value_is,
 )
 from fastgate.dataplane.http.message cimport (
-    CANON_BYTES, MAX_HEAD_BYTES, METHOD_CONNECT, METHOD_OPTIONS,
-    Field, Head, HeadLimits, broke,
+    CANON_BYTES, MAX_HEAD_BYTES, Field, Head, HeadLimits, broke,
     H_HOST, H_CONTENT_LENGTH, H_TRANSFER_ENCODING, H_CONNECTION, H_UPGRADE,
     H_HTTP2_SETTINGS, H_EXPECT, UNDERSCORES_PASS, id_bit,
+)
+from fastgate.dataplane.http.methods cimport (
+    METHOD_CONNECT, METHOD_OPTIONS, Method, http_method,
 )
 
 assert 2 * HOST_ROOM + MAX_HEAD_BYTES < CANON_BYTES
@@ -33,17 +35,9 @@ cdef enum:
     # Names that one message may list in Connection: each is compared with every
     # field, and real messages list three.
     MAX_LISTED = 32
-    N_METHODS = 47
     CONNECTION_CLOSE = 1
     CONNECTION_KEEP_ALIVE = 2
     CONNECTION_UPGRADE = 4
-
-cdef struct Method:
-    const char *name            # NULL: llhttp knows it from another protocol
-    uint8_t len
-    uint8_t idempotent
-
-cdef Method METHODS[N_METHODS]
 
 cdef const char *BESIDE = "Content-Length beside Transfer-Encoding"
 cdef const char *NOT_A_METHOD = "the method is not one of HTTP or WebDAV"
@@ -251,24 +245,6 @@ cdef int read_options(Head *h, uint64_t doubled) noexcept nogil:
 # --- requests ------------------------------------------------------------------
 
 
-cdef bint is_http_method(int number) noexcept nogil:
-    """Whether llhttp's number is a method of HTTP or WebDAV, CONNECT included."""
-    return 0 <= number < N_METHODS and METHODS[number].name is not NULL
-
-
-cdef int method_number(const char *name, size_t n) noexcept nogil:
-    """llhttp's number of a method of HTTP or WebDAV, or -1."""
-    cdef int i
-    for i in range(N_METHODS):
-        if (
-            METHODS[i].name is not NULL
-            and METHODS[i].len == n
-            and memcmp(METHODS[i].name, name, n) == 0
-        ):
-            return i
-    return -1
-
-
 cdef int unknown_method(Head *h, const char *line, const char *end) noexcept nogil:
     """The fault of a method that we do not know, with its name in `h`."""
     h.method_name = line
@@ -285,7 +261,7 @@ cdef int check_request_line(
     A higher minor version is read as 1 (RFC 9110 section 2.5).
     """
     cdef const char *after = h.target + h.target_len
-    cdef const Method *method
+    cdef const Method *method = http_method(h.method)
     if h.target_len == 0 or end - after < 13:
         return broke(h, FAULT_BAD_REQUEST, NOT_A_REQUEST_LINE, line)
     if memcmp(after, b" HTTP/", 6) != 0 or memcmp(after + 9, b"\r\n", 2) != 0:
@@ -295,9 +271,8 @@ cdef int check_request_line(
     h.minor = after[8] != c"0"
     h.line = line
     h.line_len = <uint32_t>(after + 9 - line)
-    if not is_http_method(h.method):
+    if method is NULL:
         return unknown_method(h, line, end)
-    method = &METHODS[h.method]
     if (
         h.target - line != method.len + 1
         or memcmp(line, method.name, method.len) != 0
@@ -527,36 +502,3 @@ cdef int finish_response(Head *h) noexcept nogil:
         # It may not say so (RFC 9110 section 8.6): the body it speaks of may come.
         h.keep_alive = False
     return FAULT_NONE
-
-
-# --- the table of methods, filled at import ------------------------------------
-
-KNOWN_METHODS = (
-    b"DELETE GET HEAD POST PUT CONNECT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND"
-    b" PROPPATCH SEARCH UNLOCK BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT"
-    b" MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PATCH PURGE MKCALENDAR LINK"
-    b" UNLINK"
-).split()
-# Safe, or replacing a whole resource: sent twice, they do what once would have. Of
-# the IANA registry's list we leave out those whose repetition answers otherwise.
-IDEMPOTENT = (
-    b"DELETE GET HEAD PUT OPTIONS TRACE PROPFIND SEARCH REPORT QUERY"
-).split()
-QUERY = b"QUERY"
-QUERY_NUMBER = 46
-
-
-cdef void add_method(int number, bytes name) except *:
-    METHODS[number].name = name     # kept alive by the tuples above
-    METHODS[number].len = <uint8_t>len(name)
-    METHODS[number].idempotent = name in IDEMPOTENT
-
-
-def fill_methods() -> None:
-    memset(METHODS, 0, sizeof(METHODS))
-    for number, name in enumerate(KNOWN_METHODS):
-        add_method(number, name)
-    add_method(QUERY_NUMBER, QUERY)
-
-
-fill_methods()

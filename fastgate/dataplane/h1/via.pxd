@@ -2,6 +2,6 @@
 
 from libc.stddef cimport size_t
 
-from fastgate.dataplane.h1.parser cimport Head
+from fastgate.dataplane.http.message cimport Head
 
 cdef bint passed_through(const Head *h, const char *name, size_t n) noexcept nogil

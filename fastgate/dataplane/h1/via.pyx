@@ -1,6 +1,7 @@
 """Via: which gateways a message passed (RFC 9110 section 7.6.3). Runs in: worker."""
 
-from fastgate.dataplane.h1.parser cimport Field, H_VIA, same_name
+from fastgate.dataplane.http.fields cimport same_name
+from fastgate.dataplane.http.message cimport H_VIA, Field
 
 
 cdef inline bint ends_word(char c) noexcept nogil:

@@ -13,14 +13,7 @@ cdef enum:
     MAX_RESPONSE_HEAD_BYTES = 65536     # likewise of a response
     CANON_BYTES = MAX_HEAD_BYTES + 1024     # two hosts and a whole target
     LLHTTP_BYTES = 96
-    MAX_METHOD_BYTES = 32   # of a method we do not know, to call it one
     MAX_HEADER_IDS = 64     # a set of HeaderIds is one bit each of an uint64_t
-
-cdef enum:                  # llhttp's numbers of methods that are a case of their own
-    METHOD_CONNECT = 5
-    METHOD_OPTIONS = 6
-    METHOD_TRACE = 7
-    METHOD_PRI = 34
 
 cdef enum HeaderId:         # names the gateway itself has a rule for
     H_OTHER = 0
@@ -69,7 +62,7 @@ cdef struct Field:          # one header line; spans borrowed from the message
 
 cdef struct Head:
     # start line
-    uint8_t method          # llhttp's number; requests
+    uint8_t method          # methods.pxd's number; requests
     uint8_t minor           # 0 or 1
     uint8_t idempotent      # RFC 9110 section 9.2.2; requests
     uint8_t keep_alive      # what version and Connection say of this side

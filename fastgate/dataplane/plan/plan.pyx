@@ -30,10 +30,13 @@ from fastgate.dataplane.base.system cimport (
     sockaddr_in6,
     sockaddr_un,
 )
-from fastgate.dataplane.h1.parser cimport (
-    MAX_FIELDS, MAX_HEAD_BYTES, MAX_METHOD_BYTES, MAX_RESPONSE_HEAD_BYTES,
-    METHOD_TRACE, UNDERSCORES_DROP, UNDERSCORES_PASS, UNDERSCORES_SAFE, header_id,
-    method_number,
+from fastgate.dataplane.http.fields cimport header_id
+from fastgate.dataplane.http.message cimport (
+    MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES, UNDERSCORES_DROP,
+    UNDERSCORES_PASS, UNDERSCORES_SAFE,
+)
+from fastgate.dataplane.http.methods cimport (
+    MAX_METHOD_BYTES, METHOD_TRACE, method_number,
 )
 from fastgate.dataplane.http.rules cimport (
     RULE_ADD, RULE_REMOVE, RULE_SET, Rule, Rules,
