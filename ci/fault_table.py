@@ -14,14 +14,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "life-of-a-request.md"
-HEAD = "| reason | status | side | when |\n"
+HEAD = "| reason | status | side | sent again | when |\n"
 SIDES = ("client", "gateway", "upstream")
+AGAIN = {"never": "no", "unsent": "yes", "idempotent": "if idempotent"}
 CLIENT_GONE = 499
 
 
 def table(faults: dict[str, dict[str, Any]]) -> str:
     """Give the table's lines for what `_core.FAULTS` holds."""
-    return "".join([HEAD, "|---|---|---|---|\n", *rows(faults)])
+    return "".join([HEAD, "|---|---|---|---|---|\n", *rows(faults)])
 
 
 def rows(faults: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -39,6 +40,7 @@ def rows(faults: dict[str, dict[str, Any]]) -> Iterator[str]:
             f"`{reason}`",
             f"{fault['status']}{sent}",
             fault["side"],
+            AGAIN[fault["again"]],
             fault["when"].replace("|", "\\|"),
         )
         yield "| " + " | ".join(cells) + " |\n"

@@ -19,8 +19,9 @@ __all__ = [
 FAULTS: dict[str, dict[str, Any]]
 """How a request can end other than well, by the word for it in the access log.
 
-`status`, `side` (client, gateway, upstream), whether it `ejects` the endpoint, and
-`when` it is given, in Markdown. ci/fault_table.py makes the documentation of it.
+`status`, `side` (client, gateway, upstream), whether it `ejects` the endpoint, if its
+request may be sent `again` (never, unsent, idempotent), and `when` it is given, in
+Markdown. ci/fault_table.py makes the documentation of it.
 """
 
 LIMITS: dict[str, int]

@@ -6,7 +6,7 @@ Runs in: worker. Nothing here moves an exchange on; that is exchange.pyx.
 from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memchr
 
-from fastgate.dataplane.balance.attempt cimport MAX_TRIES
+from fastgate.dataplane.balance.attempt cimport MAX_TRIES, Attempt
 from fastgate.dataplane.balance.budget cimport budget_take
 from fastgate.dataplane.balance.policies cimport (
     NO_ENDPOINT, Choice, latency_after, pick,
@@ -16,16 +16,15 @@ from fastgate.dataplane.base.atomics cimport (
 )
 from fastgate.dataplane.base.chance cimport random_next
 from fastgate.dataplane.base.faults cimport (
-    FAULT_CONNECT,
-    FAULT_CONNECT_TIMEOUT,
-    FAULT_LOCAL_CONNECT,
+    AGAIN_IDEMPOTENT,
+    AGAIN_NEVER,
     FAULT_NONE,
     FAULT_UPSTREAM_BAD,
-    FAULT_UPSTREAM_BUSY,
     FAULT_UPSTREAM_CUT,
     FAULT_UPSTREAM_HEAD,
     FAULT_UPSTREAM_RESET,
     SIDE_UPSTREAM,
+    Again,
     FaultInfo,
     fault_info,
 )
@@ -167,29 +166,31 @@ cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
     fg_store32(&slot.consecutive_failures, <int32_t>failures)
 
 
-cdef bint may_retry(Worker *w, Exchange *x, int fault) noexcept nogil:
-    """Another endpoint may be asked, by the rules of exchange.pyx.
+cdef int again(
+    const Attempt *a, int fault, int most_retries, bint over, bint repeatable,
+    bint stale,
+) noexcept nogil:
+    """What follows on a try that failed, by the rules of exchange.pyx.
 
-    The budget, and the count, are charged when there is an endpoint to be asked:
-    see charge_retry().
+    fault         how it ended
+    most_retries  that the upstream allows
+    over          there is nobody to be answered, or a byte of an answer is out
+    repeatable    it may arrive twice: the method is idempotent, no byte of a body was
+                  sent, and no upgrade was asked for
+    stale         its connection was from the pool and gave no byte of an answer
+    returns       NO_MORE, RETRY or REPLAY
+
+    A retry is charged, and counted, when there is an endpoint to be asked: see
+    charge_retry().
     """
-    cdef bint unsent = (
-        fault == FAULT_CONNECT or fault == FAULT_CONNECT_TIMEOUT
-        or fault == FAULT_UPSTREAM_BUSY or fault == FAULT_LOCAL_CONNECT
-    )
-    if (
-        x.response_started or x.client is NULL
-        or x.attempt.retries >= w.upstream_plans[x.attempt.upstream].retries
-    ):
-        return False
-    if not unsent and (
-        (fault != FAULT_UPSTREAM_RESET and fault != FAULT_UPSTREAM_CUT)
-        or not x.idempotent or x.body_sent or x.wants_tunnel
-    ):
-        return False
-    x.fault = fault
-    x.attempt.retry_due = 1
-    return True
+    cdef Again allowed = fault_info(fault).again
+    if over or allowed == AGAIN_NEVER:
+        return NO_MORE
+    if allowed == AGAIN_IDEMPOTENT and not repeatable:
+        return NO_MORE
+    if fault == FAULT_UPSTREAM_RESET and stale and not a.replayed:
+        return REPLAY
+    return RETRY if a.retries < most_retries else NO_MORE
 
 
 cdef bint charge_retry(Worker *w, Exchange *x) noexcept nogil:

@@ -2,8 +2,8 @@
 
 Runs in: every process. The data plane returns a Fault and never raises; a table in
 faults.pyx gives each its status, the word that the access log shows, whose doing
-it was, when it is given, and whether it is held against the endpoint. Retrying is
-decided in one place, exchange.pyx.
+it was, when it is given, whether it is held against the endpoint, and whether the
+request may be sent again: again() in judge.pyx is the one who asks.
 """
 
 cdef enum Fault:
@@ -64,10 +64,16 @@ cdef enum Side:
     SIDE_GATEWAY
     SIDE_UPSTREAM
 
+cdef enum Again:            # may a request that ended so be sent again?
+    AGAIN_NEVER = 0
+    AGAIN_UNSENT            # yes: nothing of it was sent
+    AGAIN_IDEMPOTENT        # if it may arrive twice
+
 cdef struct FaultInfo:
     int status          # HTTP status; 0: no answer can be given any more
     Side side
     bint ejects         # held against the endpoint: in a row, it is skipped
+    Again again
     const char *reason  # the access log's word, NUL-terminated
     const char *text    # the body's one line, NUL-terminated, no newline
     const char *when    # what it is for, in Markdown: for the documentation

@@ -16,6 +16,7 @@ cdef void row(
     TABLE[<int>fault].status = status
     TABLE[<int>fault].side = side
     TABLE[<int>fault].ejects = False
+    TABLE[<int>fault].again = AGAIN_NEVER
     TABLE[<int>fault].reason = reason
     TABLE[<int>fault].text = text
     TABLE[<int>fault].when = when
@@ -242,6 +243,19 @@ hold_against(FAULT_UPSTREAM_BAD)
 hold_against(FAULT_UPSTREAM_TIMEOUT)
 
 
+cdef void send_again(Fault fault, Again again) noexcept:
+    TABLE[<int>fault].again = again
+
+
+# Not FAULT_OVERLOAD, which would be the same with any other endpoint.
+send_again(FAULT_CONNECT, AGAIN_UNSENT)
+send_again(FAULT_CONNECT_TIMEOUT, AGAIN_UNSENT)
+send_again(FAULT_UPSTREAM_BUSY, AGAIN_UNSENT)
+send_again(FAULT_LOCAL_CONNECT, AGAIN_UNSENT)
+send_again(FAULT_UPSTREAM_RESET, AGAIN_IDEMPOTENT)
+send_again(FAULT_UPSTREAM_CUT, AGAIN_IDEMPOTENT)
+
+
 cdef const FaultInfo *fault_info(int fault) noexcept nogil:
     """The row of `fault`; any value out of range reads as FAULT_INTERNAL."""
     if fault < 0 or fault >= FAULT_COUNT:
@@ -250,12 +264,14 @@ cdef const FaultInfo *fault_info(int fault) noexcept nogil:
 
 
 SIDES = {SIDE_CLIENT: "client", SIDE_GATEWAY: "gateway", SIDE_UPSTREAM: "upstream"}
+AGAIN = {AGAIN_NEVER: "never", AGAIN_UNSENT: "unsent", AGAIN_IDEMPOTENT: "idempotent"}
 
 FAULTS = {
     TABLE[i].reason.decode(): {
         "status": TABLE[i].status,
         "side": SIDES[TABLE[i].side],
         "ejects": bool(TABLE[i].ejects),
+        "again": AGAIN[TABLE[i].again],
         "when": TABLE[i].when.decode(),
     }
     for i in range(FAULT_PARTIAL + 1, FAULT_COUNT)

@@ -33,7 +33,8 @@ from libc.string cimport memset, strlen
 from fastgate.dataplane.balance.attempt cimport attempt_init
 from fastgate.dataplane.balance.budget cimport budget_note_request
 from fastgate.dataplane.balance.judge cimport (
-    charge_retry, choose, may_retry, note_answer, note_failure, release_lease,
+    NO_MORE, REPLAY, RETRY, again, charge_retry, choose, note_answer, note_failure,
+    release_lease,
 )
 from fastgate.dataplane.balance.key cimport balancing_key
 from fastgate.dataplane.balance.policies cimport NO_ENDPOINT, NO_ROOM, has_room
@@ -54,7 +55,6 @@ from fastgate.dataplane.base.faults cimport (
     FAULT_SEND_TIMEOUT,
     FAULT_SEND_TOO_SLOW,
     FAULT_UPSTREAM_BAD,
-    FAULT_UPSTREAM_RESET,
     SIDE_CLIENT,
     FaultInfo,
     fault_info,
@@ -320,7 +320,7 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
         note_failure(w, x, fault)
         release_lease(w, x, fault)
         endpoint = NO_ENDPOINT
-        if not may_retry(w, x, fault):
+        if try_again(w, x, fault, False) == NO_MORE:
             abandon(w, x, fault)
             return
 
@@ -573,28 +573,38 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
 
 # --- faults ----------------------------------------------------------------
 
+cdef int try_again(Worker *w, Exchange *x, int fault, bint stale) noexcept nogil:
+    """What follows on a try that `fault` has ended: see again() in judge.pyx."""
+    cdef int sequel = again(
+        &x.attempt, fault, w.upstream_plans[x.attempt.upstream].retries,
+        x.response_started or x.client is NULL,
+        x.idempotent and not x.body_sent and not x.wants_tunnel, stale,
+    )
+    if sequel == RETRY:
+        x.fault = <uint8_t>fault
+        x.attempt.retry_due = 1
+    return sequel
+
+
 cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
     """The upstream failed this exchange: replay it, retry it, or end it."""
     cdef Upstream *u = x.upstream
     cdef int upstream = x.attempt.upstream
-    cdef bint stale = (
-        fault == FAULT_UPSTREAM_RESET
-        and u is not NULL and u.reused and not u.answered
-        and x.idempotent and not x.body_sent and not x.attempt.replayed
-        and not x.response_started and not x.wants_tunnel
-    )
-    if not stale and x.attempt.endpoint >= 0:
-        note_failure(w, x, fault)
+    cdef bint stale = u is not NULL and u.reused and not u.answered
+    cdef int sequel
     x.upstream_ops.reset(w, x)
     take_back(w, x)
-    if stale:
+    sequel = try_again(w, x, fault, stale)
+    if sequel == REPLAY:
         # The endpoint is as good as before; only the connection was old.
         release_lease(w, x, FAULT_NONE)
         x.attempt.replayed = 1
         x.attempt.n_tried -= 1
     else:
+        if x.attempt.endpoint >= 0:
+            note_failure(w, x, fault)
         release_lease(w, x, fault)
-        if not may_retry(w, x, fault):
+        if sequel == NO_MORE:
             abandon(w, x, fault)
             return
     dispatch(w, x, NO_ENDPOINT)

@@ -28,7 +28,7 @@ def test_a_fault_that_changes_changes_its_row_and_nothing_else() -> None:
     after = SCRIPT["renewed"](PAGE, changed).splitlines()
 
     assert [line for line in after if line not in before] == [
-        "| `no-route` | 404 | gateway | a\\|b |"
+        "| `no-route` | 404 | gateway | no | a\\|b |"
     ]
     assert len(after) == len(before)
 

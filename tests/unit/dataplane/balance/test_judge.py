@@ -1,4 +1,4 @@
-"""Opening a connection, and what of its end is held against the endpoint."""
+"""Opening a connection, what of its end is held against the endpoint, what follows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import os
 import resource
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import balance_probe
+import judge_probe
 import origin_probe as probe
 import pytest
 from support.addresses import reset
 from support.lab import OK, SWITCHED, UPGRADE, Lab, is_readable, request
+
+from fastgate._core import FAULTS
 
 MakeLab = Callable[..., Lab]
 
@@ -219,6 +224,57 @@ def test_an_answer_that_is_cut_does_not_eject(make_lab: MakeLab) -> None:
 
     assert lab.endpoint()["failures"] == 1
     assert lab.endpoint()["skipped_ms"] == 0
+
+
+# What follows on a try that failed: the rules as exchange.pyx has them.
+
+
+@dataclass(frozen=True)
+class Try:
+    """What is known when a try has failed."""
+
+    retries: int = 0
+    most_retries: int = 2
+    replayed: bool = False
+    over: bool = False
+    repeatable: bool = True
+    stale: bool = False
+
+
+TRIES = [
+    Try(retries, 2, *flags)
+    for retries, *flags in product(range(4), *[[False, True]] * 4)
+]
+UNSENT = [
+    "upstream-connect",
+    "upstream-connect-timeout",
+    "upstream-busy",
+    "local-connect",
+]
+
+
+def sequel(reason: str, failed: Try) -> str:
+    """The rule that holds."""
+    if failed.over:
+        return "no more"
+    if reason not in UNSENT:
+        if reason not in {"upstream-reset", "upstream-cut"} or not failed.repeatable:
+            return "no more"
+        if reason == "upstream-reset" and failed.stale and not failed.replayed:
+            return "replay"
+    return "retry" if failed.retries < failed.most_retries else "no more"
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_a_request_is_sent_again_as_the_rules_say(reason: str) -> None:
+    for failed in TRIES:
+        assert judge_probe.again(reason, **asdict(failed)) == sequel(reason, failed)
+
+
+def test_a_replay_needs_no_retry_to_be_allowed() -> None:
+    failed = Try(most_retries=0, stale=True)
+
+    assert judge_probe.again("upstream-reset", **asdict(failed)) == "replay"
 
 
 # Retries and the pool.

@@ -1,0 +1,1 @@
+"""What follows on a try that failed. Runs in: tests only."""
