@@ -1,6 +1,6 @@
 """The one door to compiled code.
 
-Runs in: every process (Region, Plan, LineWriter, LIMITS, FAULTS), worker (Engine).
+Runs in: every process (Engine: worker).
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,9 @@ from typing import Any, final
 
 __all__ = [
     "FAULTS",
+    "GAUGES",
     "LIMITS",
+    "TOTALS",
     "Engine",
     "LineWriter",
     "Plan",
@@ -26,6 +28,12 @@ Markdown. ci/fault_table.py makes the documentation of it.
 
 LIMITS: dict[str, int]
 """What compiled code has room for, by the names of config/bounds.py."""
+
+GAUGES: tuple[str, ...]
+"""What `Region.worker` says of now, zero in a row without a process."""
+
+TOTALS: tuple[str, ...]
+"""What `Region.worker` has counted since the slot was made, over all its processes."""
 
 def native_versions() -> dict[str, str]:
     """Say what is bound: `llhttp` (size of its structs), `httptools` (version)."""
@@ -77,7 +85,7 @@ class Region:
         """
 
     def worker(self, slot: int) -> dict[str, Any]:
-        """`pid`, `generation`, `state`, `heartbeat_age_ms`, gauges and totals."""
+        """`pid`, `generation`, `state`, ages in ms, GAUGES, TOTALS, `statuses`."""
 
     def endpoint(self, index: int) -> dict[str, Any]:
         """Sum up one endpoint over all workers.

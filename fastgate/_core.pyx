@@ -1,6 +1,6 @@
 """The one door to compiled code: what Python may use of the data plane.
 
-Runs in: every process (Region, Plan, LineWriter, LIMITS, FAULTS), worker (Engine).
+Runs in: every process (Engine: worker).
 Balancing, the shared counters behind least connections and the loop of a worker live
 in the rooms of `dataplane`; nothing outside them imports a compiled module but this
 one.
@@ -23,7 +23,7 @@ from fastgate.dataplane.engine.engine import Engine
 from fastgate.dataplane.telemetry.logwriter import LineWriter
 from fastgate.dataplane.native.llhttp import native_versions
 from fastgate.dataplane.plan.plan import Plan
-from fastgate.dataplane.shared.slots import Region
+from fastgate.dataplane.shared.slots import GAUGES, TOTALS, Region
 
 # What compiled code has room for, by the names of config/bounds.py, which a
 # configuration is held to: a test compares the two.
@@ -44,5 +44,6 @@ LIMITS = {
 }
 
 __all__ = [
-    "FAULTS", "LIMITS", "Engine", "LineWriter", "Plan", "Region", "native_versions",
+    "FAULTS", "GAUGES", "LIMITS", "TOTALS",
+    "Engine", "LineWriter", "Plan", "Region", "native_versions",
 ]

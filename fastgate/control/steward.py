@@ -17,6 +17,7 @@ import uvloop
 from aiohttp import web
 
 from fastgate import __version__
+from fastgate._core import GAUGES, TOTALS
 from fastgate.control.channel import (
     BadMessageError,
     Channel,
@@ -33,21 +34,8 @@ if TYPE_CHECKING:
     from fastgate.control.logs import ErrorLog
     from fastgate.control.plan import PlanValues
 
-# Of a worker's row: what counts only up, and so can be summed over the workers.
-TOTALS = (
-    "accepted",
-    "refused",
-    "retired",
-    "requests",
-    "bytes_in",
-    "bytes_out",
-    "faults",
-    "retries",
-    "log_lines_dropped",
-)
 # A worker's loop beats every 250 ms; the master replaces one after 5 s.
 SILENT_AFTER_MS = 2000
-GAUGES = ("connections", "exchanges", "upstream_connections")
 
 
 class Steward:
@@ -79,7 +67,6 @@ class Steward:
     def status(self) -> dict[str, Any]:
         """Give what `fastgate status` shows; counts are over all workers."""
         workers = [self._worker(slot) for slot in range(self._workers)]
-        summed = (*GAUGES, *TOTALS)
         return {
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s, 3),
@@ -92,7 +79,10 @@ class Steward:
                 for upstream in self._values.upstreams
             },
             "listeners": self._values.listeners,
-            "totals": {key: sum(w.get(key, 0) for w in workers) for key in summed},
+            "totals": {
+                name: sum(worker[name] for worker in workers)
+                for name in (*GAUGES, *TOTALS)
+            },
         }
 
     def _worker(self, slot: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fastgate._core import Engine, Plan, Region
+from fastgate._core import GAUGES, Engine, Plan, Region
 from fastgate.config.model import Config
 from fastgate.control.plan import make_plan
 from fastgate.control.sockets import BoundListener
@@ -247,8 +247,7 @@ class Lab:
         self.engine.close()
         self.engine.close()
         row = self.row
-        gauges = ("connections", "exchanges", "upstream_connections")
-        left = {name: row[name] for name in gauges if row[name]}
+        left = {name: row[name] for name in GAUGES if row[name]}
         assert not left, left
         for index in range(self.region.endpoints):
             assert self.endpoint(index)["in_flight"] == 0

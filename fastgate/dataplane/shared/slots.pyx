@@ -35,6 +35,40 @@ cdef dict SLOT_STATES = {
 cdef dict SLOT_STATE_NAMES = {state: name for name, state in SLOT_STATES.items()}
 SLOT_STATE_NAMES[SLOT_UNUSED] = "unused"
 
+# --- what a worker counts: its name here, its field in WorkerRow, and nothing else
+
+cdef WorkerRow drawn  # nobody's row: only asked where its fields lie
+
+
+cdef int gauge(const int32_t *field) noexcept:
+    return <int>(<const char *>field - <const char *>&drawn)
+
+
+cdef int total(const int64_t *field) noexcept:
+    return <int>(<const char *>field - <const char *>&drawn)
+
+
+# How many there are now, and so of a process: zero once it is gone.
+cdef dict GAUGE_OFFSETS = {
+    "connections": gauge(&drawn.connections),
+    "exchanges": gauge(&drawn.exchanges),
+    "upstream_connections": gauge(&drawn.upstream_connections),
+}
+# What only grows, and so of the slot: a successor counts on from there.
+cdef dict TOTAL_OFFSETS = {
+    "accepted": total(&drawn.accepted),
+    "refused": total(&drawn.refused),
+    "retired": total(&drawn.retired),
+    "requests": total(&drawn.requests),
+    "bytes_in": total(&drawn.bytes_in),
+    "bytes_out": total(&drawn.bytes_out),
+    "faults": total(&drawn.faults),
+    "retries": total(&drawn.retries),
+    "log_lines_dropped": total(&drawn.log_lines_dropped),
+}
+GAUGES = tuple(GAUGE_OFFSETS)
+TOTALS = tuple(TOTAL_OFFSETS)
+
 
 cdef int64_t monotonic_ms() noexcept nogil:
     cdef timespec now
@@ -134,20 +168,20 @@ cdef class Region(Mapping):
             if held != 0:  # a page that was never written stays unallocated
                 leases += max(0, held)
                 fg_store32(cell, 0)
-        fg_store32(&row.connections, 0)
-        fg_store32(&row.exchanges, 0)
-        fg_store32(&row.upstream_connections, 0)
+        for offset in GAUGE_OFFSETS.values():
+            fg_store32(<int32_t *>(<char *>row + <int>offset), 0)
         fg_store32(&row.state, WORKER_DEAD)
         fg_store32(&row.pid, 0)
         return leases
 
     def worker(self, int slot):
-        """One row as a dict: identity, gauges, and totals since the slot was made.
+        """One row as a dict: identity, GAUGES, and TOTALS since the slot was made.
 
         `pid` is 0 in a row without a process; `statuses[3]` counts the 3xx sent,
         `statuses[0]` exchanges that ended without any status.
         """
         cdef WorkerRow *row = self.row(slot)
+        cdef const char *at = <const char *>row
         cdef int64_t now_ms = monotonic_ms()
         cdef int i
         return {
@@ -156,18 +190,14 @@ cdef class Region(Mapping):
             "state": WORKER_STATE_NAMES.get(fg_load32(&row.state), "invalid"),
             "heartbeat_age_ms": max(0, now_ms - fg_load(&row.heartbeat_ms)),
             "age_ms": max(0, now_ms - fg_load(&row.started_ms)),
-            "connections": fg_load32(&row.connections),
-            "exchanges": fg_load32(&row.exchanges),
-            "upstream_connections": fg_load32(&row.upstream_connections),
-            "accepted": fg_load(&row.accepted),
-            "refused": fg_load(&row.refused),
-            "retired": fg_load(&row.retired),
-            "requests": fg_load(&row.requests),
-            "bytes_in": fg_load(&row.bytes_in),
-            "bytes_out": fg_load(&row.bytes_out),
-            "faults": fg_load(&row.faults),
-            "retries": fg_load(&row.retries),
-            "log_lines_dropped": fg_load(&row.log_lines_dropped),
+            **{
+                name: fg_load32(<const int32_t *>(at + <int>offset))
+                for name, offset in GAUGE_OFFSETS.items()
+            },
+            **{
+                name: fg_load(<const int64_t *>(at + <int>offset))
+                for name, offset in TOTAL_OFFSETS.items()
+            },
             "statuses": [fg_load(&row.statuses[i]) for i in range(STATUS_CLASSES)],
         }
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from fastgate.dataplane.telemetry.logwriter import LineWriter  # noqa: F401 - the real one
 
+GAUGES = ("connections", "exchanges")
+TOTALS = ("requests",)
 STATES = ("empty", "booting", "ready", "draining", "dead", "left")
 ROW = struct.Struct("=iiiqi")  # pid, generation, state, heartbeat_ms, leases
 SLOT = struct.Struct("=ii")  # is up, weight

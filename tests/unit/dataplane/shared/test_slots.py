@@ -3,7 +3,10 @@ import signal
 
 import balance_probe as probe
 import pytest
-from fastgate.dataplane.shared.slots import Region
+from fastgate.dataplane.shared.slots import GAUGES, TOTALS, Region
+
+# Of a row, what is no count: whose it is, and since when.
+IDENTITY = ["heartbeat_ms", "pid", "generation", "state", "started_ms"]
 
 # --- rows
 
@@ -149,11 +152,20 @@ def test_reclaiming_gives_back_exactly_what_the_dead_worker_held():
     assert region.reclaim_worker(1) == 0
 
 
+def test_every_count_in_a_row_has_one_name_and_that_is_its_field():
+    region = Region.create(2, 1)
+    fields = probe.number_row(region, 1)
+    row = region.worker(1)
+    counts = [*GAUGES, *TOTALS, "statuses"]
+
+    assert sorted([*counts, *IDENTITY, "_reserved"]) == sorted(fields)
+    assert {name: row[name] for name in counts} == {n: fields[n] for n in counts}
+
+
 def test_reclaiming_clears_gauges_and_keeps_totals_over_the_respawn():
     region = Region.create(2, 1)
-    region.begin_worker(0, 100, 1)
     probe.lease(region, 0, 0)
-    probe.write_row(region, 0, gauges=9, totals=1000)
+    probe.number_row(region, 0)
     before = region.worker(0)
     region.reclaim_worker(0)
     dead = region.worker(0)
@@ -161,12 +173,9 @@ def test_reclaiming_clears_gauges_and_keeps_totals_over_the_respawn():
     after = region.worker(0)
 
     for row in (dead, after):
-        for gauge in ("connections", "exchanges", "upstream_connections"):
-            assert before[gauge] == 9
-            assert row[gauge] == 0
-        for total in ("accepted", "requests", "bytes_out"):
-            assert row[total] == 1000
-        assert row["statuses"] == [0, 0, 1000, 0, 0, 0]
+        assert {name: row[name] for name in GAUGES} == dict.fromkeys(GAUGES, 0)
+        for total in (*TOTALS, "statuses"):
+            assert row[total] == before[total]
     assert dead["state"] == "dead"
     assert region.endpoint(0)["total"] == 1
 
