@@ -95,7 +95,7 @@ def test_pick(benchmark: BenchmarkFixture, policy: str, weights: str, n: int) ->
 
 @pytest.mark.parametrize("size", [4, 16, 64])
 def test_hash_bytes(benchmark: BenchmarkFixture, size: int) -> None:
-    run(benchmark, probe.time_hash, b"x" * size, loops=LOOPS)
+    run(benchmark, base_probe.time_hash, b"x" * size, loops=LOOPS)
 
 
 def test_random_next(benchmark: BenchmarkFixture) -> None:

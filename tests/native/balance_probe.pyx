@@ -12,6 +12,7 @@ from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
 from fastgate.dataplane.balance cimport budget, policies
 from fastgate.dataplane.base.atomics cimport fg_store, fg_store32
+from fastgate.dataplane.base.hashing cimport GOLDEN, hash_bytes
 from fastgate.dataplane.shared cimport slots
 from fastgate.dataplane.shared.region cimport TABLE_ENDPOINTS, Shared
 
@@ -130,6 +131,7 @@ cdef class Group:
         self, str policy, members, *, identities=None, int bound_percent=0,
         uint64_t seed=0,
     ):
+        cdef bytes address
         cdef int i
         members = list(members)
         policies.group_init(
@@ -137,8 +139,9 @@ cdef class Group:
         )
         for i, member in enumerate(members):
             self.group.members[i] = member
+            address = b"10.0.0.%d:80" % <int>member
             self.group.identities[i] = (
-                hash_bytes(b"10.0.0.%d:80" % <int>member, 1)
+                hash_bytes(<const char *>address, len(address), 1)
                 if identities is None else identities[i]
             )
 
@@ -189,8 +192,8 @@ cdef class Group:
         shared_of(region, 0, 0)
         memset(&choice, 0, sizeof(choice))
         for i in range(n):
-            choice.key = policies.hash_bytes(<const char *>&i, sizeof(i), seed)
-            choice.draw = policies.hash_bytes(<const char *>&i, sizeof(i), ~seed)
+            choice.key = hash_bytes(<const char *>&i, sizeof(i), seed)
+            choice.draw = hash_bytes(<const char *>&i, sizeof(i), ~seed)
             picks.append(policies.pick(&self.group, &region.shared, &choice))
         return picks
 
@@ -248,14 +251,6 @@ def raw_policy(int policy, int n, int bound_percent):
     cdef policies.Group group
     policies.group_init(&group, policy, n, bound_percent, 0)
     policies.group_free(&group)
-
-
-def hash_bytes(bytes data, uint64_t seed):
-    return policies.hash_bytes(<const char *>data, len(data), seed)
-
-
-def siphash(bytes data, uint64_t k0, uint64_t k1):
-    return policies.siphash(<const char *>data, len(data), k0, k1)
 
 
 # --- the retry budget
@@ -343,7 +338,7 @@ def time_pick(Group group, slots.Region region, int64_t n):
     with nogil:
         start = now_ns()
         for i in range(n):
-            choice.key = <uint64_t>i * <uint64_t>0x9E3779B97F4A7C15U
+            choice.key = <uint64_t>i * GOLDEN
             choice.draw = choice.key ^ <uint64_t>0x5555555555555555U
             slot = <int>(i & 7)
             if held[slot] >= 0:
@@ -356,17 +351,3 @@ def time_pick(Group group, slots.Region region, int64_t n):
         if held[slot] >= 0:
             slots.settle(s, 0, held[slot], False)
     return start / n
-
-
-def time_hash(bytes data, int64_t n):
-    cdef const char *at = data
-    cdef size_t size = len(data)
-    cdef double start
-    cdef uint64_t chained = 1
-    cdef int64_t _i
-    with nogil:
-        start = now_ns()
-        for _i in range(n):
-            chained = policies.hash_bytes(at, size, chained)
-        start = now_ns() - start
-    return start / n if chained else 0.0

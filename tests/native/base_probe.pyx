@@ -1,4 +1,4 @@
-"""The rooms address and chance, opened to pytest.
+"""The rooms hashing, address and chance, opened to pytest.
 
 Runs in: tests only. Arguments are checked here, for the rooms themselves trust
 their callers. The `time_*` functions loop in C and return nanoseconds of CPU a
@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
 
-from fastgate.dataplane.base cimport address, chance
+from fastgate.dataplane.base cimport address, chance, hashing
 
 cdef enum:
     MAX_CIDRS = 64
@@ -19,6 +19,17 @@ cdef double now_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
     return now.tv_sec * 1e9 + now.tv_nsec
+
+
+# --- hashes
+
+
+def hash_bytes(bytes data, uint64_t seed):
+    return hashing.hash_bytes(<const char *>data, len(data), seed)
+
+
+def siphash(bytes data, uint64_t k0, uint64_t k1):
+    return hashing.siphash(<const char *>data, len(data), k0, k1)
 
 
 # --- addresses
@@ -95,6 +106,20 @@ cdef class Random:
 
 
 # --- time, in nanoseconds a turn
+
+
+def time_hash(bytes data, int64_t n):
+    cdef const char *at = data
+    cdef size_t size = len(data)
+    cdef double start
+    cdef uint64_t chained = 1
+    cdef int64_t _i
+    with nogil:
+        start = now_ns()
+        for _i in range(n):
+            chained = hashing.hash_bytes(at, size, chained)
+        start = now_ns() - start
+    return start / n if chained else 0.0
 
 
 def time_random(Random random, int64_t n):

@@ -10,8 +10,9 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp
 
-from fastgate.dataplane.balance.policies cimport POLICY_HASH, POLICY_IP_HASH, hash_bytes
+from fastgate.dataplane.balance.policies cimport POLICY_HASH, POLICY_IP_HASH
 from fastgate.dataplane.base.address cimport parse_address
+from fastgate.dataplane.base.hashing cimport hash_bytes
 from fastgate.dataplane.conn.conn cimport Downstream, Exchange, Worker
 from fastgate.dataplane.http.client cimport client_address
 from fastgate.dataplane.http.fields cimport same_name

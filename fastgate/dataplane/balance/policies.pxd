@@ -53,7 +53,3 @@ cdef void group_free(Group *g) noexcept
 cdef int64_t latency_after(
     int64_t latency_ns, int64_t sample_ns, int64_t elapsed_ms
 ) noexcept nogil
-cdef uint64_t hash_bytes(const char *at, size_t n, uint64_t seed) noexcept nogil
-cdef uint64_t siphash(
-    const char *at, size_t n, uint64_t k0, uint64_t k1
-) noexcept nogil

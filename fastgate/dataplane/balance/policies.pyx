@@ -20,9 +20,10 @@ Decisions and measurements: docs/decisions/0002-balancers.md.
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.math cimport log1p
 from libc.stdint cimport uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from fastgate.dataplane.base.atomics cimport fg_load, fg_load32
+from fastgate.dataplane.base.hashing cimport GOLDEN, mixed
 from fastgate.dataplane.shared.region cimport MAX_ENDPOINTS
 from fastgate.dataplane.shared.slots cimport (
     MAX_WEIGHT, SLOT_UP, EndpointSlot, endpoint_slot, in_flight,
@@ -36,7 +37,6 @@ cdef enum:
 # Round robin's unit: one cycle gives each member as many turns as its weight. A
 # power of two, so that a place in the cycle survives the wrap of 64 bits.
 cdef uint64_t CYCLE = <uint64_t>1 << 56
-cdef uint64_t GOLDEN = <uint64_t>0x9E3779B97F4A7C15U
 cdef int64_t MAX_LOAD = <int64_t>1 << 24
 cdef int64_t MAX_LATENCY_NS = <int64_t>1 << 50
 # What a first answer may say: it came from a cold cache, over a cold connection.
@@ -56,16 +56,6 @@ make_strides()
 
 
 # --- what the policies share
-
-
-cdef inline uint64_t mixed(uint64_t x) noexcept nogil:
-    """A permutation of 64 bits whose every output bit hangs on every input bit.
-
-    Source: splitmix64's finalizer, Steele, Lea and Flood 2014, OOPSLA.
-    """
-    x = (x ^ (x >> 30)) * <uint64_t>0xBF58476D1CE4E5B9U
-    x = (x ^ (x >> 27)) * <uint64_t>0x94D049BB133111EBU
-    return x ^ (x >> 31)
 
 
 cdef inline int clamped_weight(Shared *s, int endpoint) noexcept nogil:
@@ -579,69 +569,3 @@ cdef void group_free(Group *g) noexcept:
     """Free what group_init allocated. A zeroed or freed group is fine."""
     PyMem_RawFree(g.identities)
     memset(g, 0, sizeof(Group))
-
-
-# --- hashing
-
-
-cdef inline uint64_t turned(uint64_t x, int k) noexcept nogil:
-    return (x << k) | (x >> (64 - k))
-
-
-cdef inline void sip_round(uint64_t *v) noexcept nogil:
-    v[0] += v[1]
-    v[1] = turned(v[1], 13) ^ v[0]
-    v[0] = turned(v[0], 32)
-    v[2] += v[3]
-    v[3] = turned(v[3], 16) ^ v[2]
-    v[0] += v[3]
-    v[3] = turned(v[3], 21) ^ v[0]
-    v[2] += v[1]
-    v[1] = turned(v[1], 17) ^ v[2]
-    v[2] = turned(v[2], 32)
-
-
-cdef uint64_t siphash(
-    const char *at, size_t n, uint64_t k0, uint64_t k1
-) noexcept nogil:
-    """SipHash-2-4 of n bytes under a key of 128 bits.
-
-    Keyed, so that a client who may choose the text cannot choose the endpoint, nor
-    make keys that collide. Little-endian machines only, as all of fastgate.
-    Source: Aumasson and Bernstein 2012, INDOCRYPT.
-    """
-    cdef uint64_t v[4]
-    cdef uint64_t word
-    cdef size_t whole = n & ~<size_t>7
-    cdef size_t i = 0
-    cdef int j, _j
-    v[0] = k0 ^ <uint64_t>0x736F6D6570736575U
-    v[1] = k1 ^ <uint64_t>0x646F72616E646F6DU
-    v[2] = k0 ^ <uint64_t>0x6C7967656E657261U
-    v[3] = k1 ^ <uint64_t>0x7465646279746573U
-    while i < whole:
-        memcpy(&word, at + i, 8)
-        v[3] ^= word
-        sip_round(v)
-        sip_round(v)
-        v[0] ^= word
-        i += 8
-    word = <uint64_t>n << 56
-    for j in range(<int>(n - whole)):
-        word |= <uint64_t><uint8_t>at[whole + j] << (8 * j)
-    v[3] ^= word
-    sip_round(v)
-    sip_round(v)
-    v[0] ^= word
-    v[2] ^= 0xFF
-    for _j in range(4):
-        sip_round(v)
-    return v[0] ^ v[1] ^ v[2] ^ v[3]
-
-
-cdef uint64_t hash_bytes(const char *at, size_t n, uint64_t seed) noexcept nogil:
-    """SipHash-2-4 keyed by `seed`: balancing keys and endpoint identities.
-
-    Workers, and gateways, that shall agree on a key's endpoint share the seed.
-    """
-    return siphash(at, n, seed, mixed(seed ^ GOLDEN))

@@ -5,6 +5,7 @@ import os
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint32_t
 
+from fastgate.dataplane.base.hashing cimport rotated
 from fastgate.dataplane.base.words cimport put_hex8
 
 cdef extern from "<sys/random.h>" nogil:
@@ -25,10 +26,6 @@ cdef int random_seed(Random *r) except -1:
         # Up to 256 bytes come whole. All zero is the generator's one dead state.
         if got == sizeof(r.s) and (r.s[0] | r.s[1] | r.s[2] | r.s[3]) != 0:
             return 0
-
-
-cdef inline uint64_t rotated(uint64_t x, int k) noexcept nogil:
-    return (x << k) | (x >> (64 - k))
 
 
 cdef uint64_t random_next(Random *r) noexcept nogil:

@@ -17,9 +17,9 @@ from fastgate.dataplane.balance.policies cimport (
     POLICY_LEAST_TIME,
     POLICY_RANDOM_TWO,
     POLICY_ROUND_ROBIN,
-    hash_bytes,
 )
 from fastgate.dataplane.base.address cimport Cidr, parse_address
+from fastgate.dataplane.base.hashing cimport hash_bytes
 from fastgate.dataplane.base.system cimport (
     AF_INET,
     AF_INET6,
