@@ -22,12 +22,12 @@ from setuptools import Extension, setup
 # it. What the structs of conn embed of h1 and balance is built before conn, the rest of
 # these two on it: they stand on two floors.
 FLOORS = [
-    ("base", "", "atomics system words hashing address chance memory faults"),
+    ("base", "", "atomics system words text hashing address chance memory faults"),
     ("native", "base", "llhttp"),
     ("shared", "base", "region slots"),
     ("http", "base", "message fields methods canonical status client rules"),
     ("route", "base http", "router readings"),
-    ("telemetry", "base shared", "incidents logwriter accesslog"),
+    ("telemetry", "base shared", "incidents clock logwriter accesslog"),
     ("h1", "base native http", "strict chunked parser writer via rewrite"),
     ("balance", "base shared", "policies budget attempt"),
     ("plan", "base http route telemetry h1 balance", "plan"),

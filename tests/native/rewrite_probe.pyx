@@ -1,4 +1,4 @@
-"""The writers of rewrite, router and accesslog, callable from a test.
+"""The writers of rewrite, router, clock and accesslog, callable from a test.
 
 Runs in: tests only.
 """
@@ -10,6 +10,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastgate.dataplane.base.address cimport Cidr, parse_address
 from fastgate.dataplane.base.faults cimport fault_info
+from fastgate.dataplane.base.text cimport Text
 from fastgate.dataplane.h1.parser cimport parse_head, parser_init
 from fastgate.dataplane.h1.rewrite cimport (
     write_reply as c_write_reply, write_request, write_response,
@@ -29,15 +30,14 @@ from fastgate.dataplane.telemetry.accesslog cimport (
     LOG_OFF,
     Log,
     LogRecord,
-    Text,
     log_close,
     log_dropped,
     log_flush,
     log_line,
     log_open,
     log_reopen,
-    log_tick,
 )
+from fastgate.dataplane.telemetry.clock cimport Clock, clock_start, clock_tick
 from fastgate.dataplane.telemetry.logwriter cimport writer_wait
 
 NEW_IDS = range(H_COUNT, MAX_HEADER_IDS)     # which no name has yet
@@ -348,10 +348,25 @@ def time_route_ns(Router router, bytes host, bytes path, int rounds):
     return began / rounds
 
 
+cdef class ClockProbe:
+    """A clock in the time zone that the environment names."""
+
+    cdef Clock clock
+
+    def __init__(self):
+        clock_start(&self.clock)
+
+    def tick(self, int64_t wall_s):
+        """Set it; returns its three texts."""
+        clock_tick(&self.clock, wall_s)
+        return self.clock.local_time, self.clock.iso_time, self.clock.http_date
+
+
 cdef class LogProbe:
     """A log on a descriptor, which it owns, and the record it is given."""
 
     cdef Log log
+    cdef Clock clock
     cdef LogRecord record
     cdef list kept
 
@@ -361,6 +376,8 @@ cdef class LogProbe:
         forms = {"off": LOG_OFF, "combined": LOG_COMBINED, "json": LOG_JSON}
         forms["combined-plus"] = LOG_COMBINED_PLUS
         log_open(&self.log, fd, forms[form], size, queue_bytes)
+        clock_start(&self.clock)
+        clock_tick(&self.clock, 0)
 
     def __dealloc__(self):
         log_close(&self.log, 0)
@@ -399,7 +416,7 @@ cdef class LogProbe:
         self.record.upstream_us = values.pop("upstream_us", -1)
         if values:
             raise TypeError(f"unknown: {sorted(values)}")
-        log_line(&self.log, &self.record)
+        log_line(&self.log, &self.clock, &self.record)
 
     def time_ns(self, int rounds):
         """Nanoseconds of the last line again, writes to the file included."""
@@ -408,14 +425,13 @@ cdef class LogProbe:
         with nogil:
             began = now_ns()
             for _round in range(rounds):
-                log_line(&self.log, &self.record)
+                log_line(&self.log, &self.clock, &self.record)
             began = now_ns() - began
         return began / rounds
 
     def tick(self, int64_t wall_s):
-        """Set the clock; returns its three texts."""
-        log_tick(&self.log, wall_s)
-        return self.log.local_time, self.log.iso_time, self.log.http_date
+        """Set the clock."""
+        clock_tick(&self.clock, wall_s)
 
     def flush(self):
         """Write the buffer out, and wait a moment until it is."""

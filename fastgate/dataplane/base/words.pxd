@@ -67,6 +67,16 @@ cdef inline char *put_decimal(char *out, uint64_t number) noexcept nogil:
     return out + (20 - n)
 
 
+cdef inline char *put_padded(char *at, int number, int width) noexcept nogil:
+    """Write 0 <= number < 10**width with leading zeros; returns the end."""
+    cdef int i = width
+    while i > 0:
+        i -= 1
+        at[i] = <char>(c'0' + number % 10)
+        number //= 10
+    return at + width
+
+
 cdef inline void put_hex8(char *out, uint32_t bits) noexcept nogil:
     """Write 32 bits as 8 hex digits, the lowest four first; all at once.
 

@@ -38,6 +38,7 @@ from fastgate.dataplane.route.router cimport Table
 from fastgate.dataplane.shared.region cimport Shared
 from fastgate.dataplane.shared.slots cimport WorkerRow
 from fastgate.dataplane.telemetry.accesslog cimport Log
+from fastgate.dataplane.telemetry.clock cimport Clock
 from fastgate.dataplane.telemetry.incidents cimport Incidents
 
 cdef enum:
@@ -275,6 +276,7 @@ cdef struct Worker:
     RetryBudget *budgets        # [n_upstreams]
     WaitQueue *queues           # [n_upstreams]
     Random random
+    Clock clock                 # the texts of the second
     Log log
     Incidents *incidents        # for the error log
     uint8_t *ejected            # [n_endpoints] by this worker, and not back yet

@@ -106,8 +106,9 @@ from fastgate.dataplane.h1.rewrite cimport write_reply
 from fastgate.dataplane.plan.plan cimport Plan, UpstreamPlan
 from fastgate.dataplane.shared.slots cimport Region, worker_row
 from fastgate.dataplane.telemetry.accesslog cimport (
-    log_close, log_dropped, log_flush, log_open, log_reopen, log_tick,
+    log_close, log_dropped, log_flush, log_open, log_reopen,
 )
+from fastgate.dataplane.telemetry.clock cimport clock_start, clock_tick
 from fastgate.dataplane.telemetry.incidents cimport (
     INCIDENT_CONNECTIONS_FULL,
     INCIDENT_FILES_FULL,
@@ -182,6 +183,7 @@ cdef class Engine:
             &w.log, access_log_fd, plan.gateway.access_log_format,
             plan.gateway.access_log_buffer_bytes, LOG_QUEUE_BYTES,
         )
+        clock_start(&w.clock)
         tick_second(w)
 
         self.listening = <Listening *>calloc(len(listeners) + 1, sizeof(Listening))
@@ -594,7 +596,7 @@ cdef void turn_away(Worker *w, int fd) noexcept nogil:
         reply, REPLY_BYTES, fault_info(FAULT_OVERLOAD).status,
         fault_info(FAULT_OVERLOAD).text,
         w.gateway.server_header.at, w.gateway.server_header.len,
-        w.log.http_date, NULL, True, False,
+        w.clock.http_date, NULL, True, False,
     )
     fg_bump(&w.row.refused, 1)
     if n > 0:
@@ -636,5 +638,5 @@ cdef void tick_second(Worker *w) noexcept nogil:
     """Once a second: the texts of the time that logs and replies show."""
     cdef timespec ts
     clock_gettime(CLOCK_REALTIME_COARSE, &ts)
-    if ts.tv_sec != w.log.second:
-        log_tick(&w.log, ts.tv_sec)
+    if ts.tv_sec != w.clock.second:
+        clock_tick(&w.clock, ts.tv_sec)

@@ -682,7 +682,7 @@ cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
     room = cork_room(w, &d.conn, REPLY_BYTES)
     n = write_reply(
         room, REPLY_BYTES, info.status, text,
-        w.gateway.server_header.at, w.gateway.server_header.len, w.log.http_date,
+        w.gateway.server_header.at, w.gateway.server_header.len, w.clock.http_date,
         w.listeners[d.listener].allow.at, d.close_after, x.is_head,
     )
     if n < 0:

@@ -14,6 +14,7 @@ from fastgate.dataplane.base.faults cimport (
 )
 from fastgate.dataplane.base.memory cimport bytes_append
 from fastgate.dataplane.base.system cimport CLOCK_REALTIME, clock_gettime, timespec
+from fastgate.dataplane.base.text cimport Text
 from fastgate.dataplane.conn.conn cimport Exchange, Worker
 from fastgate.dataplane.http.client cimport client_address
 from fastgate.dataplane.http.fields cimport same_name
@@ -21,8 +22,9 @@ from fastgate.dataplane.http.message cimport (
     H_AUTHORIZATION, H_REFERER, H_USER_AGENT, Field, Head,
 )
 from fastgate.dataplane.telemetry.accesslog cimport (
-    LOG_COMBINED_PLUS, LOG_JSON, LOG_OFF, LogRecord, Text, log_line, log_tick,
+    LOG_COMBINED_PLUS, LOG_JSON, LOG_OFF, LogRecord, log_line,
 )
+from fastgate.dataplane.telemetry.clock cimport clock_tick
 
 cdef enum:
     MAX_STASHED = 4096          # of one value: a longer one is cut in the log
@@ -246,6 +248,6 @@ cdef void record_end(Worker *w, Exchange *x) noexcept nogil:
     r.upstream_us = x.head_us
     if w.log.format == LOG_JSON:
         clock_gettime(CLOCK_REALTIME, &now)
-        log_tick(&w.log, now.tv_sec)
+        clock_tick(&w.clock, now.tv_sec)
         r.time_ms = <int>(now.tv_nsec // 1000000)
-    log_line(&w.log, &r)
+    log_line(&w.log, &w.clock, &r)

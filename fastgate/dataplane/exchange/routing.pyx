@@ -4,19 +4,19 @@ Runs in: worker.
 """
 
 from libc.stdint cimport uint32_t
-from libc.string cimport memcmp, memcpy, strlen
+from libc.string cimport memcmp, memcpy
 
 from fastgate.dataplane.base.faults cimport (
     FAULT_AMBIGUOUS_PATH, FAULT_METHOD_REFUSED, FAULT_METHOD_TRACE,
     FAULT_METHOD_UNKNOWN, FAULT_NO_ROUTE, FAULT_NONE,
 )
+from fastgate.dataplane.base.text cimport Text, put
 from fastgate.dataplane.http.methods cimport METHOD_TRACE
 from fastgate.dataplane.plan.plan cimport ListenerPlan
 from fastgate.dataplane.route.readings cimport (
     PATHS_REJECT, TOO_MANY_READINGS, judge_path,
 )
 from fastgate.dataplane.route.router cimport RouteQuery, route
-from fastgate.dataplane.telemetry.accesslog cimport Text
 from fastgate.dataplane.telemetry.incidents cimport (
     INCIDENT_AMBIGUOUS_PATH, INCIDENT_METHOD_REFUSED, Incident, incident,
     incident_note,
@@ -109,12 +109,6 @@ cdef int find_route(Worker *w, Exchange *x, const Head *h) noexcept nogil:
         if fault != FAULT_NONE:
             return fault
     return FAULT_NONE if x.route >= 0 else FAULT_NO_ROUTE
-
-
-cdef char *put(char *at, const char *text) noexcept nogil:
-    cdef size_t n = strlen(text)
-    memcpy(at, text, n)
-    return at + n
 
 
 cdef char *put_route(char *at, const Worker *w, int index) noexcept nogil:

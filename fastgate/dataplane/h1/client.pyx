@@ -717,7 +717,7 @@ cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogi
     cdef char *room = cork_room(w, c, RESPONSE_HEAD_BYTES)
     cdef ssize_t n = write_response(
         room, RESPONSE_HEAD_BYTES, &w.response, &w.routes[x.route].response, framing,
-        w.log.http_date,
+        w.clock.http_date,
     )
     if n < 0:
         return <int>-n

@@ -9,11 +9,11 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastgate.dataplane.base.address cimport Cidr
 from fastgate.dataplane.base.system cimport sockaddr_storage, socklen_t
+from fastgate.dataplane.base.text cimport Text
 from fastgate.dataplane.h1.rewrite cimport RequestShape, ResponseShape
 from fastgate.dataplane.http.message cimport HeadLimits
 from fastgate.dataplane.http.rules cimport Rules
 from fastgate.dataplane.route.router cimport Router
-from fastgate.dataplane.telemetry.accesslog cimport Text
 
 cdef enum:
     MAX_UNIX_PATH_BYTES = 107   # sun_path holds 108, its terminating zero with them

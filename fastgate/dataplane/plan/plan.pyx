@@ -44,7 +44,7 @@ from fastgate.dataplane.http.rules cimport (
 from fastgate.dataplane.route.readings cimport PATHS_KEEP, PATHS_REJECT, PATHS_ROUTES
 from fastgate.dataplane.route.router cimport Router
 from fastgate.dataplane.telemetry.accesslog cimport (
-    LOG_COMBINED, LOG_COMBINED_PLUS, LOG_JSON, LOG_OFF, Text,
+    LOG_COMBINED, LOG_COMBINED_PLUS, LOG_JSON, LOG_OFF,
 )
 
 # An endpoint's identity must be the same in every worker and after a restart.

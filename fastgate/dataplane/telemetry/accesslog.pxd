@@ -5,8 +5,10 @@ A log that cannot take a write loses lines and counts them; it never blocks.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t
 
+from fastgate.dataplane.base.text cimport Text
+from fastgate.dataplane.telemetry.clock cimport Clock
 from fastgate.dataplane.telemetry.logwriter cimport LogWriter
 
 cdef enum:
@@ -18,10 +20,6 @@ cdef enum LogFormat:
     LOG_COMBINED = 1
     LOG_JSON = 2
     LOG_COMBINED_PLUS = 3
-
-cdef struct Text:  # a borrowed span
-    const char *at
-    uint32_t len
 
 cdef struct LogRecord:
     Text remote_addr
@@ -39,7 +37,7 @@ cdef struct LogRecord:
     int status                  # 0: none was sent
     bint is_ambiguous           # other_route is worth a member, if only null
     int retries
-    int time_ms                 # of the second that the log's clock shows
+    int time_ms                 # of the second that the clock shows
     int64_t bytes_in            # of the request's body
     int64_t bytes_out           # of the response's body, as nginx counts it
     int64_t total_us
@@ -52,17 +50,14 @@ cdef struct Log:
     char *data                  # [size], owned
     LogWriter *writer           # owned; NULL: off, or closed
     int64_t dropped             # lines lost, once it is closed
-    int64_t second              # the wall-clock second that the texts below say
-    char local_time[32]         # 24/Nov/2026:03:02:59 +0000
-    char iso_time[32]           # 2026-11-24T03:02:59+00:00
-    char http_date[32]          # Tue, 24 Nov 2026 03:02:59 GMT
 
 cdef int log_open(
     Log *log, int fd, int format, size_t size, size_t queue_bytes
 ) except -1
 cdef void log_close(Log *log, int within_ms) noexcept nogil
 cdef void log_reopen(Log *log, int fd) noexcept nogil
-cdef void log_tick(Log *log, int64_t wall_s) noexcept nogil
-cdef void log_line(Log *log, const LogRecord *record) noexcept nogil
+cdef void log_line(
+    Log *log, const Clock *clock, const LogRecord *record
+) noexcept nogil
 cdef void log_flush(Log *log) noexcept nogil
 cdef int64_t log_dropped(Log *log, int *error, bint *settled) noexcept nogil

@@ -7,27 +7,13 @@ soon as that much room is left. Buffers go whole to the writer (logwriter.pyx).
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcpy, memset
 
-from fastgate.dataplane.base.words cimport load8, put_decimal
+from fastgate.dataplane.base.text cimport put
+from fastgate.dataplane.base.words cimport load8, put_decimal, put_padded
 from fastgate.dataplane.telemetry.logwriter cimport (
     writer_close, writer_make, writer_put, writer_reopen, writer_state,
 )
-
-cdef extern from "<time.h>" nogil:
-    ctypedef long time_t
-    struct tm:
-        int tm_sec
-        int tm_min
-        int tm_hour
-        int tm_mday
-        int tm_mon
-        int tm_year
-        int tm_wday
-        long tm_gmtoff
-    tm *localtime_r(const time_t *, tm *)
-    tm *gmtime_r(const time_t *, tm *)
-    void tzset()
 
 cdef enum:                  # budgets, in bytes as escaped
     ADDRESS_BYTES = 64
@@ -39,18 +25,9 @@ cdef enum:                  # budgets, in bytes as escaped
 
 cdef const char *HEX_UPPER = "0123456789ABCDEF"
 cdef const char *HEX_LOWER = "0123456789abcdef"
-cdef const char *DAYS = "SunMonTueWedThuFriSat"
-cdef const char *MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
 
 # --- values -------------------------------------------------------------------
-
-
-cdef inline char *put(char *at, const char *text) noexcept nogil:
-    """Write a literal; its strlen is a constant once this is inlined."""
-    cdef size_t n = strlen(text)
-    memcpy(at, text, n)
-    return at + n
 
 
 cdef inline uint64_t special(uint64_t word) noexcept nogil:
@@ -172,16 +149,6 @@ cdef inline char *put_count(char *at, int64_t number) noexcept nogil:
     return put_decimal(at, <uint64_t>number if number > 0 else 0)
 
 
-cdef inline char *put_padded(char *at, int number, int width) noexcept nogil:
-    """Write 0 <= number < 10**width with leading zeros."""
-    cdef int i = width
-    while i > 0:
-        i -= 1
-        at[i] = <char>(c'0' + number % 10)
-        number //= 10
-    return at + width
-
-
 cdef char *put_ms(char *at, int64_t us) noexcept nogil:
     """Write microseconds as milliseconds with three decimals."""
     if us < 0:
@@ -203,7 +170,7 @@ cdef char *put_or_dash(char *at, const Text *text, size_t budget) noexcept nogil
 
 
 cdef char *put_combined(
-    char *at, const Log *log, const LogRecord *r
+    char *at, const Clock *clock, const LogRecord *r
 ) noexcept nogil:
     """nginx's `combined`, byte for byte; a header sent empty is "", not "-"."""
     cdef Text user = r.remote_user
@@ -216,7 +183,7 @@ cdef char *put_combined(
     at = put(at, " - ")
     at = put_or_dash(at, &user, WORD_BYTES)
     at = put(at, " [")
-    at = put(at, log.local_time)
+    at = put(at, clock.local_time)
     at = put(at, '] "')
     at = put_or_dash(at, &line, REQUEST_BYTES)
     at = put(at, '" ')
@@ -275,16 +242,18 @@ cdef inline char *put_name(
     return put_member(at, key, &name, WORD_BYTES)
 
 
-cdef char *put_json(char *at, const Log *log, const LogRecord *r) noexcept nogil:
+cdef char *put_json(
+    char *at, const Clock *clock, const LogRecord *r
+) noexcept nogil:
     """One JSON object; keys are always there, null says that there was no value."""
     cdef Text reason = r.reason
     if reason.len == 1 and reason.at[0] == c'-':
         reason.len = 0      # the table of faults writes no fault as combined would
     at = put(at, '{"time":"')
-    memcpy(at, log.iso_time, ISO_SECOND_BYTES)
+    memcpy(at, clock.iso_time, ISO_SECOND_BYTES)
     at[ISO_SECOND_BYTES] = c'.'
     at = put_padded(at + ISO_SECOND_BYTES + 1, r.time_ms, 3)
-    at = put(at, log.iso_time + ISO_SECOND_BYTES)
+    at = put(at, clock.iso_time + ISO_SECOND_BYTES)
     at = put_member(at, '","client":', &r.remote_addr, ADDRESS_BYTES)
     at = put_member(at, ',"request":', &r.request_line, REQUEST_BYTES)
     at = put(at, ',"status":')
@@ -315,7 +284,9 @@ cdef char *put_json(char *at, const Log *log, const LogRecord *r) noexcept nogil
     return put(at, "}\n")
 
 
-cdef void log_line(Log *log, const LogRecord *record) noexcept nogil:
+cdef void log_line(
+    Log *log, const Clock *clock, const LogRecord *record
+) noexcept nogil:
     """Append one line; writes the buffer out first if a line might not fit."""
     cdef char *at
     if log.format == LOG_OFF or log.data is NULL:
@@ -324,9 +295,9 @@ cdef void log_line(Log *log, const LogRecord *record) noexcept nogil:
         log_flush(log)
     at = log.data + log.used
     if log.format == LOG_JSON:
-        at = put_json(at, log, record)
+        at = put_json(at, clock, record)
     else:
-        at = put_combined(at, log, record)
+        at = put_combined(at, clock, record)
         if log.format == LOG_COMBINED_PLUS:
             at = put_plus(at, record)
     log.used = at - log.data
@@ -353,8 +324,6 @@ cdef int log_open(
     """
     memset(log, 0, sizeof(Log))
     log.format = format
-    log.second = -1
-    tzset()
     if format == LOG_OFF:
         return 0
     if size < MIN_LOG_BYTES:
@@ -366,7 +335,6 @@ cdef int log_open(
         raise MemoryError(f"access log: buffer of {size} bytes")
     log.size = size
     log.writer = writer_make(fd, max(queue_bytes, 2 * size))
-    log_tick(log, 0)
     return 0
 
 
@@ -396,68 +364,3 @@ cdef int64_t log_dropped(Log *log, int *error, bint *settled) noexcept nogil:
     if log.writer is NULL:
         return log.dropped
     return writer_state(log.writer, error, settled)
-
-
-# --- the clock ----------------------------------------------------------------
-
-
-cdef inline char *put_clock(char *at, const tm *t) noexcept nogil:
-    """Write hh:mm:ss."""
-    at = put_padded(at, t.tm_hour, 2)
-    at[0] = c':'
-    at = put_padded(at + 1, t.tm_min, 2)
-    at[0] = c':'
-    return put_padded(at + 1, t.tm_sec, 2)
-
-
-cdef inline char *put_offset(char *at, long seconds, bint colon) noexcept nogil:
-    """Write the offset from UTC as +hhmm or +hh:mm."""
-    cdef int minutes
-    at[0] = c'-' if seconds < 0 else c'+'
-    minutes = <int>((-seconds if seconds < 0 else seconds) // 60)
-    at = put_padded(at + 1, minutes // 60, 2)
-    if colon:
-        at[0] = c':'
-        at += 1
-    return put_padded(at, minutes % 60, 2)
-
-
-cdef void log_tick(Log *log, int64_t wall_s) noexcept nogil:
-    """Set the clock of the log, seconds since 1970; costs nothing within a second."""
-    cdef time_t now = <time_t>wall_s
-    cdef tm t
-    cdef char *at
-    if wall_s == log.second:
-        return
-    log.second = wall_s
-    localtime_r(&now, &t)
-    at = put_padded(log.local_time, t.tm_mday, 2)
-    at[0] = c'/'
-    memcpy(at + 1, MONTHS + 3 * t.tm_mon, 3)
-    at[4] = c'/'
-    at = put_padded(at + 5, t.tm_year + 1900, 4)
-    at[0] = c':'
-    at = put_clock(at + 1, &t)
-    at[0] = c' '
-    put_offset(at + 1, t.tm_gmtoff, False)[0] = 0
-
-    at = put_padded(log.iso_time, t.tm_year + 1900, 4)
-    at[0] = c'-'
-    at = put_padded(at + 1, t.tm_mon + 1, 2)
-    at[0] = c'-'
-    at = put_padded(at + 1, t.tm_mday, 2)
-    at[0] = c'T'
-    at = put_clock(at + 1, &t)
-    put_offset(at, t.tm_gmtoff, True)[0] = 0
-
-    gmtime_r(&now, &t)
-    memcpy(log.http_date, DAYS + 3 * t.tm_wday, 3)
-    at = put(log.http_date + 3, ", ")
-    at = put_padded(at, t.tm_mday, 2)
-    at[0] = c' '
-    memcpy(at + 1, MONTHS + 3 * t.tm_mon, 3)
-    at[4] = c' '
-    at = put_padded(at + 5, t.tm_year + 1900, 4)
-    at[0] = c' '
-    at = put_clock(at + 1, &t)
-    put(at, " GMT")[0] = 0
