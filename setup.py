@@ -22,7 +22,11 @@ from setuptools import Extension, setup
 # it. What the structs of conn embed of h1 and balance is built before conn, the rest of
 # these two on it: they stand on two floors.
 FLOORS = [
-    ("base", "", "atomics system words text hashing address chance memory faults"),
+    (
+        "base",
+        "",
+        "atomics system words text hashing address chance memory wheel faults",
+    ),
     ("native", "base", "llhttp"),
     ("shared", "base", "region slots"),
     ("http", "base", "message fields methods canonical status client rules"),

@@ -1,4 +1,4 @@
-"""Slabs, byte queues and the timer wheel, opened to pytest.
+"""Slabs and byte queues, opened to pytest.
 
 Runs in: tests only. Arguments are checked here, for the rooms themselves trust
 their callers.
@@ -6,12 +6,9 @@ their callers.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
 
 from fastgate.dataplane.base cimport memory
 
-TICK_MS = 1 << memory.WHEEL_TICK_SHIFT
-TURN_MS = memory.WHEEL_SLOTS << memory.WHEEL_TICK_SHIFT
 CHUNK = memory.SLAB_CHUNK
 
 
@@ -74,61 +71,3 @@ cdef class Bytes:
     @property
     def size(self):
         return self.queue.size
-
-
-cdef class Wheel:
-    """A wheel and `count` timers, at a time of the caller's."""
-
-    def __cinit__(self, int count, int64_t now_ms):
-        self.count = count
-        self.timers = <Numbered *>calloc(count, sizeof(Numbered))
-        self.wheel = <memory.Wheel *>calloc(1, sizeof(memory.Wheel))
-        if self.timers is NULL or self.wheel is NULL:
-            raise MemoryError
-        for i in range(count):
-            self.timers[i].number = i
-        memory.wheel_init(self.wheel, now_ms)
-
-    def __dealloc__(self):
-        if self.wheel is not NULL:
-            memory.wheel_close(self.wheel)
-        free(self.wheel)
-        free(self.timers)
-
-    cdef memory.Timer *_timer(self, int number) except NULL:
-        if not 0 <= number < self.count:
-            raise IndexError(number)
-        return &self.timers[number].timer
-
-    @property
-    def fd(self):
-        return self.wheel.fd
-
-    @property
-    def armed_ms(self):
-        """When the timerfd goes off; 0: never."""
-        return self.wheel.armed_ms
-
-    def set(self, int number, int64_t deadline_ms):
-        memory.timer_set(self.wheel, self._timer(number), deadline_ms)
-
-    def idle(self, int number):
-        memory.timer_idle(self._timer(number))
-
-    def cancel(self, int number):
-        memory.timer_cancel(self.wheel, self._timer(number))
-
-    def kick(self, int64_t now_ms):
-        memory.wheel_kick(self.wheel, now_ms)
-
-    def serve(self, int64_t now_ms):
-        """The numbers of all timers that have expired; arms the timerfd."""
-        cdef memory.Timer *t
-        out = []
-        while True:
-            t = memory.wheel_expired(self.wheel, now_ms)
-            if t is NULL:
-                break
-            out.append((<Numbered *>t).number)
-        memory.wheel_arm(self.wheel)
-        return out

@@ -7,7 +7,7 @@ their callers.
 from libc.stdlib cimport calloc, free
 
 from fastgate.dataplane.balance cimport policies
-from fastgate.dataplane.base cimport memory
+from fastgate.dataplane.base.wheel cimport wheel_close, wheel_init
 from fastgate.dataplane.conn cimport conn
 from fastgate.dataplane.h1 cimport pool
 from fastgate.dataplane.plan cimport plan
@@ -26,7 +26,7 @@ cdef class Pools:
         self.worker = w
         w.n_upstreams = len(sizes)
         w.n_endpoints = sum(sizes)
-        memory.wheel_init(&w.wheel, 0)
+        wheel_init(&w.wheel, 0)
         w.pools = <conn.Pool *>calloc(w.n_endpoints, sizeof(conn.Pool))
         w.groups = <policies.Group *>calloc(w.n_upstreams, sizeof(policies.Group))
         self.upstreams = <plan.UpstreamPlan *>calloc(
@@ -59,7 +59,7 @@ cdef class Pools:
         cdef int i
         for i in range(self.worker.n_upstreams):
             policies.group_free(&self.worker.groups[i])
-        memory.wheel_close(&self.worker.wheel)
+        wheel_close(&self.worker.wheel)
         free(self.worker.pools)
         free(self.worker.groups)
         free(self.upstreams)

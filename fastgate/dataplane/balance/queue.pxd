@@ -1,6 +1,6 @@
 """Exchanges that wait for a connection, by age. Runs in: worker."""
 
-from fastgate.dataplane.base.memory cimport Timer
+from fastgate.dataplane.base.wheel cimport Timer
 from fastgate.dataplane.conn.conn cimport Exchange, Worker
 
 cdef void waiting_timer(Worker *w, Timer *t) noexcept nogil

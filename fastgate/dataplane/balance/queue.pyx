@@ -10,7 +10,7 @@ no event: while somebody waits, it is looked for.
 
 from libc.stddef cimport size_t
 
-from fastgate.dataplane.base.memory cimport (
+from fastgate.dataplane.base.wheel cimport (
     TIMER_QUEUE, timer_cancel, timer_idle, timer_set,
 )
 from fastgate.dataplane.conn.conn cimport WaitQueue

@@ -25,7 +25,8 @@ from fastgate.dataplane.balance.budget cimport RetryBudget
 from fastgate.dataplane.balance.policies cimport Group
 from fastgate.dataplane.base.address cimport ADDRESS_TEXT
 from fastgate.dataplane.base.chance cimport Random
-from fastgate.dataplane.base.memory cimport Bytes, Slab, SlabItem, Timer, Wheel
+from fastgate.dataplane.base.memory cimport Bytes, Slab, SlabItem
+from fastgate.dataplane.base.wheel cimport Timer, Wheel
 from fastgate.dataplane.conn.steps cimport (
     STEP_FORWARD, STEP_GATHER, STEP_RELAY, STEP_TUNNEL,
 )

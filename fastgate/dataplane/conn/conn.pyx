@@ -18,7 +18,7 @@ from fastgate.dataplane.base.faults cimport (
     FAULT_NONE, FAULT_SEND_TIMEOUT, FAULT_SEND_TOO_SLOW,
 )
 from fastgate.dataplane.base.memory cimport (
-    TIMER_CONN, bytes_append, bytes_drop, bytes_eat, bytes_len, timer_cancel, timer_set,
+    bytes_append, bytes_drop, bytes_eat, bytes_len,
 )
 from fastgate.dataplane.base.system cimport (
     CLOCK_MONOTONIC,
@@ -54,6 +54,7 @@ from fastgate.dataplane.base.system cimport (
     shutdown,
     timespec,
 )
+from fastgate.dataplane.base.wheel cimport TIMER_CONN, timer_cancel, timer_set
 
 cdef const char *HEX = "0123456789abcdef"
 

@@ -5,7 +5,7 @@ Runs in: worker.
 
 from libc.stdint cimport int64_t
 
-from fastgate.dataplane.base.memory cimport Timer
+from fastgate.dataplane.base.wheel cimport Timer
 from fastgate.dataplane.conn.conn cimport Worker
 from fastgate.dataplane.plan.plan cimport Plan
 from fastgate.dataplane.shared.slots cimport Region

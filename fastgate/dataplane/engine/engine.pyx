@@ -21,21 +21,10 @@ from fastgate.dataplane.base.chance cimport random_seed
 from fastgate.dataplane.base.faults cimport FAULT_DRAINED, FAULT_OVERLOAD, fault_info
 from fastgate.dataplane.base.memory cimport (
     GENERATION_MASK,
-    TIMER_CONN,
-    TIMER_EXCHANGE,
-    TIMER_LISTENER,
-    TIMER_QUEUE,
-    Timer,
     slab_at,
     slab_find,
     slab_free,
     slab_init,
-    timer_set,
-    wheel_arm,
-    wheel_close,
-    wheel_expired,
-    wheel_init,
-    wheel_kick,
 )
 from fastgate.dataplane.base.system cimport (
     CLOCK_REALTIME_COARSE,
@@ -68,6 +57,19 @@ from fastgate.dataplane.base.system cimport (
     sockaddr_storage,
     socklen_t,
     timespec,
+)
+from fastgate.dataplane.base.wheel cimport (
+    TIMER_CONN,
+    TIMER_EXCHANGE,
+    TIMER_LISTENER,
+    TIMER_QUEUE,
+    Timer,
+    timer_set,
+    wheel_arm,
+    wheel_close,
+    wheel_expired,
+    wheel_init,
+    wheel_kick,
 )
 from fastgate.dataplane.conn.conn cimport (
     CORK_BYTES,

@@ -60,9 +60,10 @@ from fastgate.dataplane.base.faults cimport (
     fault_info,
 )
 from fastgate.dataplane.base.memory cimport (
-    TIMER_EXCHANGE, Bytes, bytes_append, bytes_drop, bytes_len, bytes_reserve,
-    bytes_take, slab_give, slab_take, timer_cancel, timer_set,
+    Bytes, bytes_append, bytes_drop, bytes_len, bytes_reserve, bytes_take, slab_give,
+    slab_take,
 )
+from fastgate.dataplane.base.wheel cimport TIMER_EXCHANGE, timer_cancel, timer_set
 from fastgate.dataplane.conn.conn cimport (
     BODY_CHUNKED,
     BODY_COUNTED,

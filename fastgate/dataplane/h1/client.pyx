@@ -36,13 +36,12 @@ from fastgate.dataplane.base.memory cimport (
     slab_find,
     slab_give,
     slab_take,
-    timer_idle,
-    timer_set,
 )
 from fastgate.dataplane.base.system cimport (
     EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, close,
     sockaddr_storage,
 )
+from fastgate.dataplane.base.wheel cimport timer_idle, timer_set
 from fastgate.dataplane.conn.conn cimport (
     BODY_CHUNKED,
     BODY_COUNTED,

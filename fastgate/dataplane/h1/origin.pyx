@@ -31,7 +31,6 @@ from fastgate.dataplane.base.memory cimport (
     bytes_take,
     slab_give,
     slab_take,
-    timer_set,
 )
 from fastgate.dataplane.base.system cimport (
     AF_UNIX,
@@ -73,6 +72,7 @@ from fastgate.dataplane.base.system cimport (
     socket,
     socklen_t,
 )
+from fastgate.dataplane.base.wheel cimport timer_set
 from fastgate.dataplane.conn.conn cimport (
     BODY_CHUNKED,
     BODY_COUNTED,

@@ -7,7 +7,7 @@ the rest can grow old enough to be given up.
 from libc.stdint cimport int64_t
 
 from fastgate.dataplane.balance.policies cimport set_full
-from fastgate.dataplane.base.memory cimport timer_set
+from fastgate.dataplane.base.wheel cimport timer_set
 from fastgate.dataplane.conn.conn cimport LIFE_BUSY, LIFE_IDLE, Pool, Upstream, Worker
 
 
