@@ -41,7 +41,7 @@ FLOORS = [
         "steps conn idle peer",
     ),
     ("h1", "base shared http balance plan conn", "pool origin client"),
-    ("balance", "base shared http telemetry h1 plan conn", "key queue judge"),
+    ("balance", "base shared http telemetry plan conn", "key queue judge"),
     (
         "exchange",
         "base shared http route telemetry h1 balance plan conn",

@@ -1,12 +1,12 @@
 """One attempt at an endpoint: choosing it, judging it, and whether another follows.
 
-Runs in: worker. Nothing here moves an exchange on; that is exchange.pyx.
+Runs in: worker. Nothing here knows what is sent to the endpoint, nor sends it; that is
+exchange.pyx.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t
-from libc.string cimport memchr
+from libc.stdint cimport int32_t, int64_t
 
-from fastgate.dataplane.balance.attempt cimport MAX_TRIES, Attempt
+from fastgate.dataplane.balance.attempt cimport MAX_TRIES
 from fastgate.dataplane.balance.budget cimport budget_take
 from fastgate.dataplane.balance.policies cimport (
     NO_ENDPOINT, Choice, latency_after, pick,
@@ -19,17 +19,12 @@ from fastgate.dataplane.base.faults cimport (
     AGAIN_IDEMPOTENT,
     AGAIN_NEVER,
     FAULT_NONE,
-    FAULT_UPSTREAM_BAD,
-    FAULT_UPSTREAM_CUT,
-    FAULT_UPSTREAM_HEAD,
     FAULT_UPSTREAM_RESET,
     SIDE_UPSTREAM,
     Again,
     FaultInfo,
     fault_info,
 )
-from fastgate.dataplane.conn.conn cimport Exchange, Worker
-from fastgate.dataplane.conn.steps cimport ENDING_CUT_BOTH, step_info
 from fastgate.dataplane.plan.plan cimport UpstreamPlan
 from fastgate.dataplane.shared.slots cimport EndpointSlot, endpoint_slot, settle
 from fastgate.dataplane.telemetry.incidents cimport (
@@ -45,40 +40,39 @@ cdef enum:
     MAX_FAILURES = 1000000      # in a row: more than `eject` can ask for
 
 
-cdef int choose(Worker *w, Exchange *x) noexcept nogil:
+cdef int choose(Worker *w, const Attempt *a) noexcept nogil:
     """The balancer's choice among endpoints that have a connection to give.
 
     returns  an endpoint, or NO_ROOM or NO_ENDPOINT: see pick in policies.pyx
     """
     cdef Choice choice
-    if x.attempt.n_tried >= MAX_TRIES:
+    if a.n_tried >= MAX_TRIES:
         return NO_ENDPOINT
-    choice.key = x.attempt.key
+    choice.key = a.key
     choice.draw = random_next(&w.random)
     choice.now_ms = w.now_ms
-    choice.tried = x.attempt.tried
-    choice.n_tried = x.attempt.n_tried
-    return pick(&w.groups[x.attempt.upstream], w.shared, &choice)
+    choice.tried = a.tried
+    choice.n_tried = a.n_tried
+    return pick(&w.groups[a.upstream], w.shared, &choice)
 
 
-cdef void note_failure(Worker *w, const Exchange *x, int fault) noexcept nogil:
-    """Tell the error log how the leased endpoint failed; its lease is still held."""
+cdef void note_failure(
+    Worker *w, const Attempt *a, int fault, const char *rule, uint32_t rule_at,
+    const char *line, uint32_t line_len,
+) noexcept nogil:
+    """Tell the error log how the leased endpoint failed; its lease is still held.
+
+    rule  that its answer broke, static text, at the byte rule_at; NULL: none
+    line  line_len bytes: the first line of what it was sent; NULL: there is none
+    """
     cdef Incident what = incident(INCIDENT_UPSTREAM_FAILED)
-    cdef const char *end
-    what.endpoint = x.attempt.endpoint
+    what.endpoint = a.endpoint
     what.fault = fault
-    what.os_error = x.attempt.os_error
-    if (
-        fault == FAULT_UPSTREAM_BAD or fault == FAULT_UPSTREAM_HEAD
-        or fault == FAULT_UPSTREAM_CUT
-    ):
-        what.rule = w.response.rule
-        what.rule_at = w.response.rule_at
-    if x.head.end:
-        # As it was sent: kept until the exchange is over, with a log or without.
-        end = <const char *>memchr(x.head.data, c'\r', x.head.end)
-        what.line = x.head.data
-        what.line_len = <uint32_t>(end - x.head.data) if end else x.head.end
+    what.os_error = a.os_error
+    what.rule = rule
+    what.rule_at = rule_at
+    what.line = line
+    what.line_len = line_len
     incident_note(w.incidents, w.now_ms, &what)
 
 
@@ -106,22 +100,22 @@ cdef void note_returns(Worker *w) noexcept nogil:
             incident_note(w.incidents, w.now_ms, &what)
 
 
-cdef void note_answer(Worker *w, const Exchange *x) noexcept nogil:
-    """The response head has come: the endpoint is well, and this quick.
+cdef void note_answer(Worker *w, const Attempt *a, int64_t answer_us) noexcept nogil:
+    """An answer has begun: the endpoint is well, and this quick.
 
-    The time counts from the end of the request. Where the head went ahead of a body
-    that streams, how long it took is the client's doing: no sample.
+    answer_us  from the end of the request; -1: no sample, its time was not the
+               endpoint's doing
     """
-    cdef EndpointSlot *slot = endpoint_slot(w.shared, x.attempt.endpoint)
+    cdef EndpointSlot *slot = endpoint_slot(w.shared, a.endpoint)
     cdef int64_t at_ms
-    if not x.streams:
+    if answer_us >= 0:
         # Racing workers may lose a sample, never the value.
         at_ms = fg_load(&slot.latency_at_ms)
         fg_store(
             &slot.latency_ns,
             latency_after(
                 fg_load(&slot.latency_ns),
-                x.head_us * 1000,
+                answer_us * 1000,
                 w.now_ms - at_ms if 0 <= at_ms < w.now_ms else 0,
             ),
         )
@@ -130,8 +124,8 @@ cdef void note_answer(Worker *w, const Exchange *x) noexcept nogil:
         fg_store32(&slot.consecutive_failures, 0)
 
 
-cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
-    """Settle the lease, and hold against the endpoint what it did, if it did.
+cdef void release_lease(Worker *w, Attempt *a, int fault, bint tunnel) noexcept nogil:
+    """Settle the lease, if one is held, and hold against the endpoint what it did.
 
     In a tunnel the two ends talk past us: how it ends is their affair. Were it the
     endpoint's, a client could eject endpoints by opening tunnels.
@@ -139,23 +133,20 @@ cdef void release_lease(Worker *w, Exchange *x, int fault) noexcept nogil:
     cdef const FaultInfo *info
     cdef EndpointSlot *slot
     cdef const UpstreamPlan *plan
-    cdef int endpoint = x.attempt.endpoint
+    cdef int endpoint = a.endpoint
     cdef bint failed = False
     cdef int64_t failures
     if endpoint < 0:
         return
-    x.attempt.endpoint = -1
+    a.endpoint = -1
     if fault != FAULT_NONE:
         info = fault_info(fault)
-        failed = (
-            info.side == SIDE_UPSTREAM
-            and step_info(x.step).ending != ENDING_CUT_BOTH
-        )
+        failed = info.side == SIDE_UPSTREAM and not tunnel
     settle(w.shared, w.slot, endpoint, failed)
     if not failed or not info.ejects:
         return
     slot = endpoint_slot(w.shared, endpoint)
-    plan = &w.upstream_plans[x.attempt.upstream]
+    plan = &w.upstream_plans[a.upstream]
     # Clamped as everything that others wrote, and too wide to overflow.
     failures = max(<int64_t>0, <int64_t>fg_load32(&slot.consecutive_failures)) + 1
     if plan.eject_failures and failures >= plan.eject_failures:
@@ -193,14 +184,14 @@ cdef int again(
     return RETRY if a.retries < most_retries else NO_MORE
 
 
-cdef bint charge_retry(Worker *w, Exchange *x) noexcept nogil:
-    """The next try of `x` is about to be made: count it, if the budget allows."""
-    cdef int upstream = x.attempt.upstream
-    x.attempt.retry_due = 0
+cdef bint charge_retry(Worker *w, Attempt *a) noexcept nogil:
+    """The next try of `a` is about to be made: count it, if the budget allows."""
+    cdef int upstream = a.upstream
+    a.retry_due = 0
     if not budget_take(
         &w.budgets[upstream], w.upstream_plans[upstream].retry_budget_percent, w.now_ms
     ):
         return False
-    x.attempt.retries += 1
+    a.retries += 1
     fg_bump(&w.row.retries, 1)
     return True

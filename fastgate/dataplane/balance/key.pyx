@@ -13,7 +13,7 @@ from libc.string cimport memcmp
 from fastgate.dataplane.balance.policies cimport POLICY_HASH, POLICY_IP_HASH
 from fastgate.dataplane.base.address cimport parse_address
 from fastgate.dataplane.base.hashing cimport hash_bytes
-from fastgate.dataplane.conn.conn cimport Downstream, Exchange, Worker
+from fastgate.dataplane.conn.conn cimport Worker
 from fastgate.dataplane.http.client cimport client_address
 from fastgate.dataplane.http.fields cimport same_name
 from fastgate.dataplane.http.message cimport H_COOKIE, Field, Head
@@ -25,13 +25,20 @@ cdef enum:
     KEY_SEED = 0x6B6579         # "key": apart from the hashes of endpoints' addresses
 
 
-cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogil:
-    """The hash that `hash` and `ip-hash` place a request by.
+cdef uint64_t balancing_key(
+    Worker *w, int upstream, const char *peer, size_t peer_len, bint trusted,
+    const Head *h,
+) noexcept nogil:
+    """The hash that `hash` and `ip-hash` place a request by; 0 under other policies.
+
+    upstream  index into the plan
+    peer      the address, as text, of who sent it
+    trusted   that is a proxy which says truly whose request it is
 
     A request without the header, cookie or parameter is placed by its client's
     address.
     """
-    cdef const UpstreamPlan *plan = &w.upstream_plans[x.attempt.upstream]
+    cdef const UpstreamPlan *plan = &w.upstream_plans[upstream]
     cdef const Field *f
     cdef const char *value
     cdef size_t n
@@ -60,23 +67,25 @@ cdef uint64_t balancing_key(Worker *w, Exchange *x, const Head *h) noexcept nogi
         )
         if value is not NULL:
             return hash_bytes(value, n, KEY_SEED)
-    return client_key(w, x.client, h)
+    return client_key(w, peer, peer_len, trusted, h)
 
 
-cdef uint64_t client_key(Worker *w, Downstream *d, const Head *h) noexcept nogil:
+cdef uint64_t client_key(
+    Worker *w, const char *peer, size_t peer_len, bint trusted, const Head *h
+) noexcept nogil:
     """Of an IPv6 client only the /64 counts: that is what one user has."""
     cdef char text[64]
     cdef uint8_t address[16]
-    cdef const char *at = d.peer
-    cdef size_t n = d.peer_len
-    if d.peer_trusted:
+    cdef const char *at = peer
+    cdef size_t n = peer_len
+    if trusted:
         n = client_address(
             h, w.gateway.trusted_proxies, w.gateway.n_trusted_proxies,
-            d.peer, d.peer_len, text, sizeof(text),
+            peer, peer_len, text, sizeof(text),
         )
         at = text
     if not parse_address(at, n, address):
-        return hash_bytes(d.peer, d.peer_len, KEY_SEED)
+        return hash_bytes(peer, peer_len, KEY_SEED)
     if (<uint64_t *>address)[0] == 0:
         return hash_bytes(<char *>address, 16, KEY_SEED)
     return hash_bytes(<char *>address, 8, KEY_SEED)

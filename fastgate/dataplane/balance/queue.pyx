@@ -1,7 +1,8 @@
-"""Exchanges that wait for a connection, by age. Runs in: worker.
+"""Who waits for a connection, by age. Runs in: worker.
 
-One queue an upstream. Age counts from when an exchange first asked for an endpoint,
-so that one whose endpoint failed stands where it would stand had it waited.
+One queue an upstream. Age counts from when an endpoint was first asked for, so that
+one whose endpoint failed stands where it would stand had it waited. How long one may
+wait is its owner's timer.
 
 A connection of this worker that comes free wakes the queue at once. What other
 processes write (an endpoint is up, a mark by some worker, the end of its time) makes
@@ -10,60 +11,54 @@ no event: while somebody waits, it is looked for.
 
 from libc.stddef cimport size_t
 
-from fastgate.dataplane.base.wheel cimport (
-    TIMER_QUEUE, timer_cancel, timer_idle, timer_set,
-)
-from fastgate.dataplane.conn.conn cimport WaitQueue
-from fastgate.dataplane.plan.plan cimport UpstreamPlan
+from fastgate.dataplane.balance.attempt cimport WaitQueue
+from fastgate.dataplane.base.wheel cimport TIMER_QUEUE, timer_idle, timer_set
 
 cdef enum:
     LOOK_MS = 32                # between looks at what others changed
 
 
-cdef bint wait(Worker *w, Exchange *x) noexcept nogil:
-    """Put `x` into the queue of its upstream, for queue_timeout; False: it is full."""
-    cdef WaitQueue *q = &w.queues[x.attempt.upstream]
-    cdef const UpstreamPlan *plan = &w.upstream_plans[x.attempt.upstream]
-    cdef Exchange *before = q.last
-    if q.n >= plan.queue:
+cdef bint wait(Worker *w, Attempt *a) noexcept nogil:
+    """Put `a` into the queue of its upstream; False: that is full."""
+    cdef WaitQueue *q = &w.queues[a.upstream]
+    cdef Attempt *before = q.last
+    if q.n >= w.upstream_plans[a.upstream].queue:
         return False
-    while before is not NULL and before.attempt.asked_us > x.attempt.asked_us:
+    while before is not NULL and before.asked_us > a.asked_us:
         # Only a retry is older than who waits already.
-        before = before.queue_prev
-    x.queue_prev = before
+        before = before.prev
+    a.prev = before
     if before is not NULL:
-        x.queue_next = before.queue_next
-        before.queue_next = x
+        a.next = before.next
+        before.next = a
     else:
-        x.queue_next = q.first
-        q.first = x
-    if x.queue_next is not NULL:
-        x.queue_next.queue_prev = x
+        a.next = q.first
+        q.first = a
+    if a.next is not NULL:
+        a.next.prev = a
     else:
-        q.last = x
+        q.last = a
     q.n += 1
     if q.n == 1:
         q.look.owner = TIMER_QUEUE
         timer_set(&w.wheel, &q.look, w.now_ms + LOOK_MS)
-    timer_set(&w.wheel, &x.timer, w.now_ms + plan.queue_timeout_ms)
     return True
 
 
-cdef void wait_no_more(Worker *w, Exchange *x) noexcept nogil:
-    """Take `x`, which waits, out of its queue."""
-    cdef WaitQueue *q = &w.queues[x.attempt.upstream]
-    if x.queue_prev is not NULL:
-        x.queue_prev.queue_next = x.queue_next
+cdef void wait_no_more(Worker *w, Attempt *a) noexcept nogil:
+    """Take `a`, which waits, out of its queue."""
+    cdef WaitQueue *q = &w.queues[a.upstream]
+    if a.prev is not NULL:
+        a.prev.next = a.next
     else:
-        q.first = x.queue_next
-    if x.queue_next is not NULL:
-        x.queue_next.queue_prev = x.queue_prev
+        q.first = a.next
+    if a.next is not NULL:
+        a.next.prev = a.prev
     else:
-        q.last = x.queue_prev
+        q.last = a.prev
     q.n -= 1
     if q.n == 0:
         timer_idle(&q.look)
-    timer_cancel(&w.wheel, &x.timer)
 
 
 cdef void waiting_timer(Worker *w, Timer *t) noexcept nogil:

@@ -20,7 +20,7 @@ and ends, never of a protocol: HTTP/1.1 is one implementation of SideOps.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastgate.dataplane.balance.attempt cimport Attempt
+from fastgate.dataplane.balance.attempt cimport Attempt, WaitQueue
 from fastgate.dataplane.balance.budget cimport RetryBudget
 from fastgate.dataplane.balance.policies cimport Group
 from fastgate.dataplane.base.address cimport ADDRESS_TEXT
@@ -168,8 +168,6 @@ cdef struct Exchange:
     Upstream *upstream          # NULL: none yet, or released
     const SideOps *client_ops
     const SideOps *upstream_ops
-    Exchange *queue_next        # STEP_QUEUED: who asked for an endpoint later
-    Exchange *queue_prev
     Timer timer                 # STEP_QUEUED
     Attempt attempt             # which endpoint, and whether another
     uint8_t step                # a Step
@@ -232,12 +230,6 @@ cdef struct ExchangeEvents:     # what a side tells the exchange
     # Somebody who waits may be served: a connection that belonged to no exchange
     # any more has closed, or it is time to look at what other processes changed.
     void (*upstream_room)(Worker *w, int upstream) noexcept nogil
-
-cdef struct WaitQueue:          # exchanges waiting for a connection, oldest first
-    Exchange *first
-    Exchange *last
-    int32_t n
-    Timer look                  # while somebody waits: see queue.pyx
 
 cdef struct Worker:
     # the loop

@@ -30,11 +30,12 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memset, strlen
 
-from fastgate.dataplane.balance.attempt cimport attempt_init
+from fastgate.dataplane.balance.attempt cimport (
+    Attempt, attempt_init, attempt_replay, attempt_try,
+)
 from fastgate.dataplane.balance.budget cimport budget_note_request
 from fastgate.dataplane.balance.judge cimport (
-    NO_MORE, REPLAY, RETRY, again, charge_retry, choose, note_answer, note_failure,
-    release_lease,
+    NO_MORE, REPLAY, RETRY, again, charge_retry, choose, note_answer, release_lease,
 )
 from fastgate.dataplane.balance.key cimport balancing_key
 from fastgate.dataplane.balance.policies cimport NO_ENDPOINT, NO_ROOM, has_room
@@ -95,7 +96,7 @@ from fastgate.dataplane.conn.steps cimport (
     step_info,
 )
 from fastgate.dataplane.exchange.record cimport (
-    record_begin, record_end, record_id, record_refused,
+    record_begin, record_end, record_failure, record_id, record_refused,
 )
 from fastgate.dataplane.exchange.routing cimport (
     REFUSAL_BYTES, find_route, judge_unknown_method, note_refused, put_refusal,
@@ -132,8 +133,6 @@ cdef Exchange *start(Worker *w, Downstream *d) noexcept nogil:
     x.upstream = NULL
     x.client_ops = downstream_side()
     x.upstream_ops = upstream_side()
-    x.queue_next = NULL
-    x.queue_prev = NULL
     x.timer.owner = TIMER_EXCHANGE
     attempt_init(&x.attempt)
     x.step = STEP_PICK
@@ -214,7 +213,9 @@ cdef void request_head(Worker *w, Downstream *d) noexcept nogil:
     if x.max_body_bytes and h.content_length > x.max_body_bytes:
         abandon(w, x, FAULT_BODY_TOO_LARGE)
         return
-    x.attempt.key = balancing_key(w, x, h)
+    x.attempt.key = balancing_key(
+        w, plan.upstream, d.peer, d.peer_len, d.peer_trusted, h
+    )
     fault = write_head(w, x, h)
     if fault:
         abandon(w, x, fault)
@@ -289,24 +290,25 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
     while True:
         x.step = STEP_PICK
         if endpoint == NO_ENDPOINT:
-            endpoint = choose(w, x)
+            endpoint = choose(w, &x.attempt)
         if endpoint == NO_ROOM:
-            if wait(w, x):
+            if wait(w, &x.attempt):
                 x.step = STEP_QUEUED
+                timer_set(
+                    &w.wheel, &x.timer,
+                    w.now_ms + w.upstream_plans[x.attempt.upstream].queue_timeout_ms,
+                )
             else:
                 abandon(w, x, FAULT_QUEUE_FULL)
             return
         if endpoint == NO_ENDPOINT:
             abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
             return
-        if x.attempt.retry_due and not charge_retry(w, x):
+        if x.attempt.retry_due and not charge_retry(w, &x.attempt):
             abandon(w, x, x.fault)
             return
         lease(w.shared, w.slot, endpoint)
-        x.attempt.endpoint = endpoint
-        x.attempt.last_endpoint = endpoint
-        x.attempt.tried[x.attempt.n_tried] = endpoint
-        x.attempt.n_tried += 1
+        attempt_try(&x.attempt, endpoint)
         fault = upstream_open(w, x, endpoint, &u)
         if fault == FAULT_NONE:
             upstream_bind(w, u, x)
@@ -318,8 +320,8 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
             else:
                 x.step = STEP_CONNECT
             return
-        note_failure(w, x, fault)
-        release_lease(w, x, fault)
+        record_failure(w, x, fault)
+        release_lease(w, &x.attempt, fault, False)
         endpoint = NO_ENDPOINT
         if try_again(w, x, fault, False) == NO_MORE:
             abandon(w, x, fault)
@@ -336,24 +338,31 @@ cdef void wake_queue(Worker *w, int upstream) noexcept nogil:
     A waiter whose endpoint refuses at once ends in abandon(), which comes here
     again: the flag makes that a turn of this loop and not a recursion.
     """
-    cdef Exchange *x = w.queues[upstream].first
+    cdef Attempt *a = w.queues[upstream].first
+    cdef Exchange *x
     cdef int endpoint
     if w.waking or w.closing:
         return
     w.waking = 1
-    while x is not NULL and has_room(&w.groups[upstream]):
-        endpoint = choose(w, x)
+    while a is not NULL and has_room(&w.groups[upstream]):
+        endpoint = choose(w, a)
         if endpoint == NO_ROOM:
-            x = x.queue_next if x.attempt.n_tried else NULL
+            a = a.next if a.n_tried else NULL
             continue
-        wait_no_more(w, x)
-        x.step = STEP_PICK
+        x = <Exchange *>(<char *>a - <size_t>&(<Exchange *>NULL).attempt)
+        leave_queue(w, x)
         if endpoint == NO_ENDPOINT:
             abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
         else:
             dispatch(w, x, endpoint)
-        x = w.queues[upstream].first
+        a = w.queues[upstream].first
     w.waking = 0
+
+
+cdef void leave_queue(Worker *w, Exchange *x) noexcept nogil:
+    wait_no_more(w, &x.attempt)
+    timer_cancel(&w.wheel, &x.timer)
+    x.step = STEP_PICK
 
 
 cdef void exchange_timer(Worker *w, Exchange *x) noexcept nogil:
@@ -467,7 +476,8 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
         )
         return
     x.head_us = w.now_us - x.forwarded_us
-    note_answer(w, x)
+    # Where the head went ahead of a body that streams, the time is the client's doing.
+    note_answer(w, &x.attempt, -1 if x.streams else x.head_us)
     if h.status == 101:
         framing.tunnel = 1
     elif x.is_head or h.status == 204 or h.status == 304:
@@ -535,7 +545,7 @@ cdef void response_end(Worker *w, Exchange *x) noexcept nogil:
         end_tunnel(w, x)
         return
     upstream_release(w, x)
-    release_lease(w, x, FAULT_NONE)
+    release_lease(w, &x.attempt, FAULT_NONE, False)
     x.step = STEP_DRAIN
     x.client_ops.end(w, x)
     if bytes_len(&x.client.conn.output) == 0 and not x.client.conn.broken:
@@ -567,7 +577,7 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
     ):
         cork_push(w)
         upstream_close(w, x.upstream, False)
-        release_lease(w, x, FAULT_NONE)
+        release_lease(w, &x.attempt, FAULT_NONE, False)
         finish(w, x)
         wake_queue(w, upstream)
 
@@ -598,13 +608,11 @@ cdef void upstream_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
     sequel = try_again(w, x, fault, stale)
     if sequel == REPLAY:
         # The endpoint is as good as before; only the connection was old.
-        release_lease(w, x, FAULT_NONE)
-        x.attempt.replayed = 1
-        x.attempt.n_tried -= 1
+        release_lease(w, &x.attempt, FAULT_NONE, False)
+        attempt_replay(&x.attempt)
     else:
-        if x.attempt.endpoint >= 0:
-            note_failure(w, x, fault)
-        release_lease(w, x, fault)
+        record_failure(w, x, fault)
+        release_lease(w, &x.attempt, fault, x.step == STEP_TUNNEL)
         if sequel == NO_MORE:
             abandon(w, x, fault)
             return
@@ -624,13 +632,12 @@ cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
     cdef int upstream = x.attempt.upstream
     x.fault = <uint8_t>fault
     if x.step == STEP_QUEUED:
-        wait_no_more(w, x)
-        x.step = STEP_PICK
+        leave_queue(w, x)
     if step_info(x.step).ending == ENDING_CUT_BOTH:
         x.upstream_ops.cut(w, x)
     else:
         x.upstream_ops.reset(w, x)
-    release_lease(w, x, fault)
+    release_lease(w, &x.attempt, fault, x.step == STEP_TUNNEL)
     take_back(w, x)
     if x.client is not NULL:
         if (
@@ -708,7 +715,7 @@ cdef void finish(Worker *w, Exchange *x) noexcept nogil:
     """Every exchange ends here, exactly once."""
     cdef Downstream *d = x.client
     x.step = STEP_DONE
-    release_lease(w, x, FAULT_NONE)
+    release_lease(w, &x.attempt, FAULT_NONE, False)
     record_end(w, x)
     timer_cancel(&w.wheel, &x.timer)
     bytes_drop(&x.stash.bytes)

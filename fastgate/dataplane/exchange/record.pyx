@@ -8,9 +8,11 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memset
 
+from fastgate.dataplane.balance.judge cimport note_failure
 from fastgate.dataplane.base.atomics cimport fg_bump, fg_bump32
 from fastgate.dataplane.base.faults cimport (
-    FAULT_AMBIGUOUS_PATH, FAULT_NONE, fault_info,
+    FAULT_AMBIGUOUS_PATH, FAULT_NONE, FAULT_UPSTREAM_BAD, FAULT_UPSTREAM_CUT,
+    FAULT_UPSTREAM_HEAD, fault_info,
 )
 from fastgate.dataplane.base.memory cimport bytes_append
 from fastgate.dataplane.base.system cimport CLOCK_REALTIME, clock_gettime, timespec
@@ -148,6 +150,26 @@ cdef void record_id(Worker *w, Exchange *x) noexcept nogil:
     id = find_field(x.head.data, x.head.end, b"x-request-id", 12, &n)
     if id is not NULL:
         x.stash.id_len = keep(x, id, n)
+
+
+cdef void record_failure(Worker *w, const Exchange *x, int fault) noexcept nogil:
+    """Tell the error log how the leased endpoint failed, and at which request.
+
+    The request's line is as it was sent: it is kept with a log or without.
+    """
+    cdef const char *rule = NULL
+    cdef uint32_t rule_at = 0
+    cdef const char *following
+    if (
+        fault == FAULT_UPSTREAM_BAD or fault == FAULT_UPSTREAM_HEAD
+        or fault == FAULT_UPSTREAM_CUT
+    ):
+        rule = w.response.rule
+        rule_at = w.response.rule_at
+    note_failure(
+        w, &x.attempt, fault, rule, rule_at,
+        x.head.data, <uint32_t>next_line(x.head.data, x.head.end, &following),
+    )
 
 
 cdef size_t basic_user(const char *at, size_t n, char *out) noexcept nogil:

@@ -16,6 +16,7 @@ GOOD = {
 FLOORS = [
     ("base", "", "atomics memory"),
     ("conn", "base", "conn"),
+    ("balance", "base conn", "judge"),
     ("admit", "base conn", "lists"),
     ("h1", "base conn", "reader pool"),
     ("l4", "base conn", "relay"),
@@ -46,6 +47,9 @@ FLOORS = [
     "fastgate/dataplane/conn/__init__.py": RUNS,
     "fastgate/dataplane/conn/conn.pyx": RUNS,
     "fastgate/dataplane/conn/conn.pxd": "from ..base.memory cimport (\n    Slab,\n)\n",
+    "fastgate/dataplane/balance/__init__.py": RUNS,
+    "fastgate/dataplane/balance/judge.pyx": RUNS + "# for an Exchange\n",
+    "fastgate/dataplane/balance/judge.pxd": "from ..conn.conn cimport Worker\n",
     "fastgate/dataplane/admit/__init__.py": RUNS,
     "fastgate/dataplane/admit/lists.pyx": RUNS,
     "fastgate/dataplane/admit/lists.pxd": "",
@@ -288,6 +292,23 @@ def test_a_room_sees_only_the_folders_that_its_floor_names(
     assert found.endswith(f"cimports {said} (FLOORS in setup.py)")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from ..conn.conn cimport Exchange, Worker",
+        "from ..conn cimport conn\n\ncdef void choose(conn.Exchange *x)",
+    ],
+)
+def test_a_room_that_names_what_it_may_not_know_is_reported(
+    check: Check, line: str
+) -> None:
+    path = "fastgate/dataplane/balance/judge.pxd"
+
+    (found,) = check({path: line + "\n"})
+
+    assert found.startswith(f"{path}:{line.count(chr(10)) + 1}: names Exchange, ")
+
+
 def test_a_header_alone_has_its_place_as_well(check: Check) -> None:
     path = "fastgate/dataplane/base/atomics.pxd"
 
@@ -334,7 +355,7 @@ def test_a_setup_without_plain_floors_is_reported(check: Check, floors: str) -> 
 def test_a_room_in_two_places_is_reported(check: Check) -> None:
     floors = GOOD["setup.py"].replace("reader pool", "reader pool pool")
 
-    assert check({"setup.py": floors}) == ["setup.py:6: h1.pool stands in two places"]
+    assert check({"setup.py": floors}) == ["setup.py:7: h1.pool stands in two places"]
 
 
 def test_a_floor_that_names_one_above_it_is_reported(check: Check) -> None:
