@@ -32,7 +32,7 @@ FLOORS = [
     ("http", "base", "message fields methods canonical status client rules"),
     ("route", "base http", "router readings"),
     ("telemetry", "base shared", "incidents clock logwriter accesslog"),
-    ("h1", "base native http", "strict chunked parser writer via rewrite"),
+    ("h1", "base native http", "strict chunked parser reader writer via rewrite"),
     ("balance", "base shared", "policies budget attempt"),
     ("plan", "base http route telemetry h1 balance", "plan"),
     (

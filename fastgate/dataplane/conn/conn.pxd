@@ -30,8 +30,9 @@ from fastgate.dataplane.base.wheel cimport Timer, Wheel
 from fastgate.dataplane.conn.steps cimport (
     STEP_FORWARD, STEP_GATHER, STEP_RELAY, STEP_TUNNEL,
 )
+from fastgate.dataplane.h1.reader cimport Reader
 from fastgate.dataplane.h1.rewrite cimport Framing
-from fastgate.dataplane.http.message cimport Head, Parser
+from fastgate.dataplane.http.message cimport Head
 from fastgate.dataplane.plan.plan cimport (
     EndpointPlan, GatewayPlan, ListenerPlan, RoutePlan, UpstreamPlan,
 )
@@ -57,12 +58,6 @@ cdef enum Kind:
     KIND_DOWNSTREAM = 2
     KIND_UPSTREAM = 3
 
-cdef enum BodyKind:
-    BODY_NONE = 0
-    BODY_COUNTED
-    BODY_CHUNKED
-    BODY_RAW                    # until the sender ends: EOF-delimited, or a tunnel
-
 cdef enum Ended:                # of what the peer sends
     NOT_ENDED = 0
     FIN_SEEN                    # epoll told of it: bytes may stand before it
@@ -83,18 +78,13 @@ cdef struct Conn:
     uint8_t end_when_flushed    # send our FIN once `output` is empty
     uint8_t spoke               # bytes left the cork since this was cleared
     uint8_t cut                 # its FIN would look like an end: it ends by RST
-    uint8_t body_kind           # of the message being read, a BodyKind
     int32_t os_error            # errno that made it `broken`; 0: none
-    uint32_t fed                # bytes of `input` the parser has seen: a partial head
-    int64_t body_left           # BODY_COUNTED: bytes still to be read
     # When the peer was last seen to take a byte of those that wait; 0: none wait.
     int64_t blocked_ms
     int64_t window_ms           # begin of the time over which its rate is judged
     int64_t window_bytes        # what the kernel held then, and was given since
     int64_t window_taken        # of those, what the peer was seen to have taken
-    Bytes input                 # read, not used yet
     Bytes output                # to be sent when the socket takes it
-    Parser parser
 
 cdef enum Phase:                # of a Downstream
     PHASE_IDLE = 0              # between requests
@@ -105,6 +95,7 @@ cdef enum Phase:                # of a Downstream
 
 cdef struct Downstream:
     Conn conn
+    Reader reader
     Exchange *exchange
     uint8_t phase               # a Phase
     uint8_t close_after         # the connection ends with this exchange
@@ -130,6 +121,7 @@ cdef enum Life:                 # of an Upstream
 
 cdef struct Upstream:
     Conn conn
+    Reader reader
     Exchange *exchange
     Upstream *pool_next
     Upstream *pool_prev

@@ -82,11 +82,8 @@ cdef int conn_open(
     c.end_when_flushed = 0
     c.spoke = 0
     c.cut = 0
-    c.body_kind = BODY_NONE
-    c.body_left = 0
     c.blocked_ms = 0
     c.os_error = 0
-    c.fed = 0
     return watch(w, c, EPOLL_CTL_ADD, watch_out)
 
 
@@ -123,7 +120,6 @@ cdef void conn_close(Worker *w, Conn *c, bint reset) noexcept nogil:
     timer_cancel(&w.wheel, &c.timer)
     close(c.fd)
     c.fd = -1
-    bytes_drop(&c.input)
     bytes_drop(&c.output)
 
 
@@ -434,9 +430,6 @@ cdef void conn_leave(Worker *w, Conn *c) noexcept nogil:
     """
     if w.cork_of is c:
         cork_push(w)
-    bytes_drop(&c.input)
-    c.fed = 0
-    c.body_kind = BODY_NONE
     c.cut = 1
     timer_set(&w.wheel, &c.timer, w.now_ms + LEAVE_LOOK_MS)
 

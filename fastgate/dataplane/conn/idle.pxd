@@ -9,7 +9,7 @@ cost a few stores each and a full worker finds its victim at once, however many
 connections it holds.
 """
 
-from fastgate.dataplane.conn.conn cimport Conn, Downstream, Worker
+from fastgate.dataplane.conn.conn cimport Downstream, Worker
 
 
 cdef inline void idle_add(Worker *w, Downstream *d) noexcept nogil:
@@ -38,5 +38,5 @@ cdef inline void idle_remove(Worker *w, Downstream *d) noexcept nogil:
     else:
         w.idle_last = d.idle_prev
 
-cdef bint has_news(const Conn *c) noexcept nogil
+cdef bint has_news(const Downstream *d) noexcept nogil
 cdef Downstream *idle_longest(Worker *w) noexcept nogil

@@ -7,17 +7,17 @@ cdef enum:
     LOOKS = 64                  # clients looked at to find one
 
 
-cdef bint has_news(const Conn *c) noexcept nogil:
+cdef bint has_news(const Downstream *d) noexcept nogil:
     """Has an idle client sent something, though perhaps only as far as the kernel?
 
     A close would lose it, and reset the connection (RFC 9112 section 9.6).
     """
     cdef char peeked
     return (
-        c.readable
-        or c.queued
-        or bytes_len(&c.input) != 0
-        or recv(c.fd, &peeked, 1, MSG_PEEK | MSG_DONTWAIT) > 0
+        d.conn.readable
+        or d.conn.queued
+        or bytes_len(&d.reader.kept) != 0
+        or recv(d.conn.fd, &peeked, 1, MSG_PEEK | MSG_DONTWAIT) > 0
     )
 
 
@@ -31,7 +31,7 @@ cdef Downstream *idle_longest(Worker *w) noexcept nogil:
     cdef int looks = LOOKS
     while d is not NULL and looks:
         looks -= 1
-        if not has_news(&d.conn):
+        if not has_news(d):
             return d
         d = d.idle_next
     return NULL

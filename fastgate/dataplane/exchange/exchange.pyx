@@ -66,10 +66,6 @@ from fastgate.dataplane.base.memory cimport (
 )
 from fastgate.dataplane.base.wheel cimport TIMER_EXCHANGE, timer_cancel, timer_set
 from fastgate.dataplane.conn.conn cimport (
-    BODY_CHUNKED,
-    BODY_COUNTED,
-    BODY_NONE,
-    BODY_RAW,
     Downstream,
     Exchange,
     ExchangeEvents,
@@ -110,7 +106,9 @@ from fastgate.dataplane.h1.origin cimport (
 from fastgate.dataplane.h1.rewrite cimport (
     Framing, RequestFacts, write_reply, write_request,
 )
-from fastgate.dataplane.http.message cimport H_EXPECT, Head, broke
+from fastgate.dataplane.http.message cimport (
+    BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW, H_EXPECT, Head, broke,
+)
 from fastgate.dataplane.plan.plan cimport RoutePlan, UpstreamPlan
 from fastgate.dataplane.shared.slots cimport lease
 from fastgate.dataplane.telemetry.incidents cimport INCIDENT_LOOP
@@ -527,7 +525,7 @@ cdef void response_head(Worker *w, Exchange *x) noexcept nogil:
 cdef bint hopes(const Exchange *x) noexcept nogil:
     """Has the client sent something in hope of a tunnel? It is no request then."""
     return x.wants_tunnel and (
-        x.client.conn.readable or bytes_len(&x.client.conn.input) != 0
+        x.client.conn.readable or bytes_len(&x.client.reader.kept) != 0
     )
 
 

@@ -5,14 +5,13 @@
        `--- a whole head in one read ---'     LINGER: our FIN is out, what the
                                               client still sends is discarded
 
-One request at a time: what a client sends ahead stays in `input`, or in the
+One request at a time: what a client sends ahead is kept, or stays in the
 kernel, until the exchange that is on has ended. So answers keep the order of the
 requests, and a client that pipelines owns no more memory than one that does not.
 """
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 
 from fastgate.dataplane.base.atomics cimport fg_bump, fg_bump32
 from fastgate.dataplane.base.faults cimport (
@@ -23,16 +22,11 @@ from fastgate.dataplane.base.faults cimport (
     FAULT_HEADER_TIMEOUT,
     FAULT_INTERNAL,
     FAULT_NONE,
-    FAULT_PARTIAL,
 )
 from fastgate.dataplane.base.memory cimport (
     GENERATION_MASK,
     Bytes,
-    bytes_append,
-    bytes_drop,
     bytes_len,
-    bytes_reserve,
-    bytes_take,
     slab_find,
     slab_give,
     slab_take,
@@ -43,10 +37,6 @@ from fastgate.dataplane.base.system cimport (
 )
 from fastgate.dataplane.base.wheel cimport timer_idle, timer_set
 from fastgate.dataplane.conn.conn cimport (
-    BODY_CHUNKED,
-    BODY_COUNTED,
-    BODY_NONE,
-    BODY_RAW,
     Conn,
     Downstream,
     Exchange,
@@ -87,13 +77,17 @@ from fastgate.dataplane.conn.conn cimport (
 from fastgate.dataplane.conn.idle cimport has_news, idle_add, idle_longest, idle_remove
 from fastgate.dataplane.conn.peer cimport peer_name
 from fastgate.dataplane.conn.steps cimport STEP_TUNNEL, step_info
-from fastgate.dataplane.h1.chunked cimport read_chunked
-from fastgate.dataplane.h1.parser cimport is_blank_head, parse_head, parser_init
+from fastgate.dataplane.h1.parser cimport is_blank_head
+from fastgate.dataplane.h1.reader cimport (
+    FOUND_BODY, FOUND_FAULT, FOUND_HEAD, FOUND_PARTIAL, Reading, reader_drop,
+    reader_expect, reader_init, reader_keep, reader_next, reader_recall,
+)
 from fastgate.dataplane.h1.rewrite cimport Framing, write_response
-from fastgate.dataplane.http.message cimport MAX_HEAD_BYTES
+from fastgate.dataplane.http.message cimport (
+    BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW,
+)
 
 cdef enum:
-    HEAD_READ_BYTES = 1024      # how much to read at a time behind a partial head
     DRAIN_LINGER_MS = 1000      # the most of lingering_time in a worker that goes
     RATE_WINDOW_MS = 10000      # over which the minimum rate must be kept
     DRAIN_GRACE_MS = 500        # for a request on its way over an idle connection
@@ -122,7 +116,7 @@ cdef Downstream *downstream_open(
     d.listener = listener
     d.requests = 0
     peer_name(w, d, peer)
-    parser_init(&d.conn.parser, False, False)
+    reader_init(&d.reader, False, False)
     fg_bump32(&w.row.connections, 1)
     # A client that says nothing has as long as one that is slow to say it.
     d.read_deadline_ms = w.now_ms + w.gateway.header_timeout_ms
@@ -138,6 +132,7 @@ cdef void downstream_close(Worker *w, Downstream *d, bint reset) noexcept nogil:
         d.exchange = NULL
     idle_remove(w, d)
     conn_close(w, &d.conn, reset)
+    reader_drop(&d.reader)
     fg_bump32(&w.row.connections, -1)
     slab_give(&w.downstreams, d)
 
@@ -159,7 +154,8 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
     """Its exchange has ended, all is sent: the next request, or the end."""
     cdef Conn *c = &d.conn
     cdef bint unread = (
-        c.body_kind != BODY_NONE or c.readable or bytes_len(&c.input) != 0
+        d.reader.body_kind != BODY_NONE or c.readable
+        or bytes_len(&d.reader.kept) != 0
     )
     cdef int64_t idle_ms
     d.exchange = NULL
@@ -195,8 +191,7 @@ cdef void downstream_next(Worker *w, Downstream *d) noexcept nogil:
 
 
 cdef void start_linger(Worker *w, Downstream *d) noexcept nogil:
-    bytes_drop(&d.conn.input)
-    d.conn.fed = 0
+    reader_drop(&d.reader)
     d.phase = PHASE_LINGER
     d.read_deadline_ms = 0
     conn_end(w, &d.conn)
@@ -247,7 +242,7 @@ cdef void hurry(Worker *w, Downstream *d) noexcept nogil:
 
 cdef void downstream_tunnel(Worker *w, Downstream *d) noexcept nogil:
     """From here on its bytes are another protocol's."""
-    d.conn.body_kind = BODY_RAW
+    reader_expect(&d.reader, BODY_RAW, 0)
     d.close_after = 1
     d.read_deadline_ms = 0
     conn_queue(w, &d.conn)
@@ -335,7 +330,7 @@ cdef void downstream_timer(Worker *w, Downstream *d) noexcept nogil:
         else:
             d.read_deadline_ms = conn_pace_at(w, &d.conn)
             downstream_rearm(w, d)
-    elif d.phase == PHASE_IDLE and has_news(&d.conn):
+    elif d.phase == PHASE_IDLE and has_news(d):
         last_read(w, d)
     else:
         downstream_close(w, d, False)
@@ -357,7 +352,7 @@ cdef void body_deadline(Worker *w, Downstream *d) noexcept nogil:
     """The body's idle time or rate window is over: judge, and open the next."""
     cdef Exchange *x = d.exchange
     cdef int64_t window = w.now_ms - x.rate_since_ms
-    if d.conn.body_kind == BODY_NONE:
+    if d.reader.body_kind == BODY_NONE:
         d.read_deadline_ms = 0
         downstream_rearm(w, d)
         return
@@ -418,7 +413,7 @@ cdef void downstream_event(Worker *w, Downstream *d, uint32_t events) noexcept n
         c.peer_ended
         and not w.gateway.half_close
         and d.exchange is not NULL
-        and c.body_kind == BODY_NONE
+        and d.reader.body_kind == BODY_NONE
         and not step_info(d.exchange.step).passes_fin
     ):
         # It cannot be told whether the client has only ended its own side or is
@@ -433,56 +428,95 @@ cdef void downstream_run(Worker *w, Downstream *d) noexcept nogil:
     cdef Conn *c = &d.conn
     cdef uint32_t generation = c.item.generation
     cdef int turns = 0
-    cdef Bytes held
-    cdef size_t n
+    cdef Reading bytes
     if d.phase == PHASE_LEAVING:
         leave(w, d)
         return
+    bytes.n = 0
     while c.item.generation == generation:
         # What a client said in a tunnel before it reset it was said.
-        if c.broken and (c.body_kind != BODY_RAW or not c.readable):
+        if c.broken and (
+            d.reader.body_kind != BODY_RAW or not (c.readable or bytes.n)
+        ):
             lost(w, d)
             return
         if d.phase == PHASE_LINGER:
+            bytes.n = 0
             if linger(w, d):
                 return
         elif d.exchange is not NULL and (
-            c.body_kind == BODY_NONE or not takes_body(w, d.exchange)
+            d.reader.body_kind == BODY_NONE or not takes_body(w, d.exchange)
         ):
-            if c.broken and d.read_deadline_ms == 0:
+            if not reader_keep(&d.reader, &bytes):
+                w.events.client_fault(w, d.exchange, FAULT_INTERNAL)
+            elif c.broken and d.read_deadline_ms == 0:
                 # The endpoint has as long to take the rest of it.
                 d.read_deadline_ms = w.now_ms + w.gateway.send_timeout_ms
                 downstream_rearm(w, d)
             return
-        elif c.fed:
-            if not c.readable:
-                return
-            read_more_head(w, d)
-        elif bytes_len(&c.input):
-            held = bytes_take(&c.input)
-            n = held.end - held.at
-            memcpy(w.scratch, held.data + held.at, n)
-            bytes_drop(&held)
-            feed(w, d, w.scratch, n)
-        elif c.readable:
-            n = <size_t>conn_recv(w, c, w.scratch, w.scratch_bytes)
-            if n:
-                fg_bump(&w.row.bytes_in, <int64_t>n)
-                feed(w, d, w.scratch, n)
-            elif c.broken:
-                # Not the end of what was sent, even where recv says so.
-                continue
-            elif c.peer_ended == FIN_READ:
-                ended(w, d)
-                return
+        elif turns >= READS_PER_TURN and d.reader.body_kind == BODY_NONE:
+            # One read may hold thousands of requests that we answer at once.
+            if reader_keep(&d.reader, &bytes):
+                conn_queue(w, c)
             else:
-                return
+                downstream_close(w, d, True)
+            return
+        elif not use(w, d, &bytes, &turns):
+            return
+
+
+cdef inline bint use(
+    Worker *w, Downstream *d, Reading *bytes, int *turns
+) noexcept nogil:
+    """Pass on the next piece of a request, or read more. False: nothing is there."""
+    cdef int found = reader_next(&d.reader, bytes, &w.request, &w.gateway.head)
+    if found == FOUND_HEAD:
+        turns[0] += 1
+        head_complete(w, d)
+    elif found == FOUND_BODY:
+        body_piece(w, d, bytes)
+    elif found == FOUND_FAULT:
+        if d.exchange is not NULL:
+            w.events.client_fault(w, d.exchange, bytes.fault)
         else:
-            return
-        turns += 1
-        if turns >= READS_PER_TURN and c.item.generation == generation:
-            conn_queue(w, c)
-            return
+            refuse(w, d, bytes.fault)
+        return False
+    else:
+        if found == FOUND_PARTIAL:
+            head_begins(w, d)
+        if turns[0] >= READS_PER_TURN:
+            conn_queue(w, &d.conn)
+            return False
+        turns[0] += 1
+        return read_more(w, d, bytes)
+    return True
+
+
+cdef inline bint read_more(Worker *w, Downstream *d, Reading *bytes) noexcept nogil:
+    """What was kept and what the socket has, into scratch. False: it has nothing."""
+    cdef Conn *c = &d.conn
+    cdef size_t held = 0
+    cdef ssize_t n
+    if bytes_len(&d.reader.kept) and (c.readable or d.reader.seen == 0):
+        held = reader_recall(&d.reader, w.scratch)
+    bytes.at = w.scratch
+    bytes.n = held
+    if held and d.reader.seen == 0:
+        return True
+    if not c.readable:
+        return False
+    n = conn_recv(w, c, w.scratch + held, w.scratch_bytes - held)
+    if n > 0:
+        fg_bump(&w.row.bytes_in, n)
+        bytes.n = held + <size_t>n
+        return True
+    bytes.n = 0
+    if c.broken:
+        # Not the end of what was sent, even where recv says so.
+        return True
+    if c.peer_ended == FIN_READ:
+        ended(w, d)
+    return False
 
 
 cdef void lost(Worker *w, Downstream *d) noexcept nogil:
@@ -499,8 +533,8 @@ cdef void ended(Worker *w, Downstream *d) noexcept nogil:
     """The client's FIN, with everything before it read."""
     if d.exchange is NULL:
         lost(w, d)
-    elif d.conn.body_kind == BODY_RAW:
-        d.conn.body_kind = BODY_NONE
+    elif d.reader.body_kind == BODY_RAW:
+        d.reader.body_kind = BODY_NONE
         w.events.request_end(w, d.exchange)
     else:
         # A body cut short must never look whole (RFC 9112 section 8).
@@ -533,8 +567,8 @@ cdef void refuse(Worker *w, Downstream *d, int fault) noexcept nogil:
         or fault == FAULT_INTERNAL
     ):
         w.request.rule = NULL
-        w.request.start = d.conn.input.data + d.conn.input.at
-        w.request.sent_len = bytes_len(&d.conn.input)
+        w.request.start = d.reader.kept.data + d.reader.kept.at
+        w.request.sent_len = bytes_len(&d.reader.kept)
     idle_remove(w, d)
     d.phase = PHASE_BUSY
     d.goes_on = 1
@@ -543,134 +577,36 @@ cdef void refuse(Worker *w, Downstream *d, int fault) noexcept nogil:
     w.events.request_refused(w, d, fault)
 
 
-cdef void read_more_head(Worker *w, Downstream *d) noexcept nogil:
-    """Read behind a partial head, which waits in `input`."""
-    cdef Conn *c = &d.conn
-    cdef uint32_t generation = c.item.generation
-    cdef Bytes held
-    cdef ssize_t n
-    cdef size_t used = 0
-    cdef size_t rest
-    cdef int fault
-    if not bytes_reserve(&c.input, HEAD_READ_BYTES):
-        refuse(w, d, FAULT_INTERNAL)
+cdef void head_begins(Worker *w, Downstream *d) noexcept nogil:
+    """Part of a request head is kept."""
+    cdef const Bytes *kept = &d.reader.kept
+    if d.phase == PHASE_HEAD:
         return
-    n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)
-    if n <= 0:
-        if c.peer_ended == FIN_READ:
-            ended(w, d)
-        return
-    fg_bump(&w.row.bytes_in, n)
-    c.input.end += <uint32_t>n
-    fault = parse_head(
-        &c.parser, &w.request, &w.gateway.head,
-        c.input.data + c.input.at, bytes_len(&c.input), c.fed, &used,
-    )
-    if fault == FAULT_PARTIAL:
-        c.fed = bytes_len(&c.input)
-        return
-    # The head borrows these bytes; whatever becomes of `d`, they stay until the
-    # end of this function.
-    held = bytes_take(&c.input)
-    c.fed = 0
-    if fault:
-        refuse(w, d, fault)
-    else:
-        head_complete(w, d)
-        rest = held.end - held.at - used
-        if rest and c.item.generation == generation:
-            memcpy(w.scratch, held.data + held.at + used, rest)
-            feed(w, d, w.scratch, rest)
-    bytes_drop(&held)
-
-
-cdef void feed(Worker *w, Downstream *d, char *at, size_t n) noexcept nogil:
-    """at[0:n], in scratch: heads and bodies. Keeps what it cannot use yet."""
-    cdef Conn *c = &d.conn
-    cdef uint32_t generation = c.item.generation
-    cdef size_t used, body_at, body_len
-    cdef bint done
-    cdef int fault
-    cdef int begun = 0
-    while n and c.item.generation == generation:
-        if d.phase == PHASE_LINGER:
-            return
-        if d.exchange is NULL:
-            if begun == READS_PER_TURN:
-                # One read may hold thousands of requests that we answer at once.
-                if not bytes_append(&c.input, at, n):
-                    downstream_close(w, d, True)
-                return
-            begun += 1
-            used = 0
-            fault = parse_head(
-                &c.parser, &w.request, &w.gateway.head, at, n, 0, &used
-            )
-            if fault == FAULT_PARTIAL:
-                keep_partial(w, d, at, n)
-                return
-            if fault:
-                refuse(w, d, fault)
-                return
-            at += used
-            n -= used
-            head_complete(w, d)
-            continue
-        if c.body_kind == BODY_NONE or not takes_body(w, d.exchange):
-            if not bytes_append(&c.input, at, n):
-                w.events.client_fault(w, d.exchange, FAULT_INTERNAL)
-            return
-        d.last_read_ms = w.now_ms
-        if c.body_kind == BODY_RAW:
-            w.events.request_body(w, d.exchange, at, n)
-            return
-        if c.body_kind == BODY_COUNTED:
-            used = n if <int64_t>n < c.body_left else <size_t>c.body_left
-            c.body_left -= <int64_t>used
-            if c.body_left == 0:
-                c.body_kind = BODY_NONE
-            w.events.request_body(w, d.exchange, at, used)
-        else:
-            body_at = body_len = used = 0
-            done = False
-            fault = read_chunked(
-                &c.parser, at, n, &used, &body_at, &body_len, &done
-            )
-            if fault:
-                w.events.client_fault(w, d.exchange, fault)
-                return
-            if done:
-                c.body_kind = BODY_NONE
-            if body_len:
-                w.events.request_body(w, d.exchange, at + body_at, body_len)
-        at += used
-        n -= used
-        if c.item.generation != generation or d.exchange is NULL:
-            continue
-        if c.body_kind == BODY_NONE:
-            d.read_deadline_ms = 0
-            downstream_rearm(w, d)
-            w.events.request_end(w, d.exchange)
-
-
-cdef void keep_partial(
-    Worker *w, Downstream *d, const char *at, size_t n
-) noexcept nogil:
-    if d.phase == PHASE_IDLE and is_blank_head(at, n):
+    if is_blank_head(kept.data + kept.at, bytes_len(kept)):
         # An empty line behind a request begins no other (RFC 9112 section 2.2): the
         # client is as idle as before, and its times go on.
+        reader_drop(&d.reader)
         return
-    if n > MAX_HEAD_BYTES or not bytes_append(&d.conn.input, at, n):
-        refuse(w, d, FAULT_INTERNAL)
-        return
-    d.conn.fed = <uint32_t>n
-    if d.phase != PHASE_HEAD:
-        # The whole head must come within this; bytes do not prolong it.
-        idle_remove(w, d)
-        d.phase = PHASE_HEAD
-        if d.requests or d.read_deadline_ms == 0:
-            d.read_deadline_ms = w.now_ms + w.gateway.header_timeout_ms
+    # The whole head must come within this; bytes do not prolong it.
+    idle_remove(w, d)
+    d.phase = PHASE_HEAD
+    if d.requests or d.read_deadline_ms == 0:
+        d.read_deadline_ms = w.now_ms + w.gateway.header_timeout_ms
+    downstream_rearm(w, d)
+
+
+cdef void body_piece(Worker *w, Downstream *d, Reading *bytes) noexcept nogil:
+    """A piece of the request's body, or its end, or both."""
+    cdef uint32_t generation = d.conn.item.generation
+    d.last_read_ms = w.now_ms
+    if bytes.body_len:
+        w.events.request_body(w, d.exchange, bytes.body, bytes.body_len)
+        if d.conn.item.generation != generation or d.exchange is NULL:
+            return
+    if bytes.is_end:
+        d.read_deadline_ms = 0
         downstream_rearm(w, d)
+        w.events.request_end(w, d.exchange)
 
 
 cdef void head_complete(Worker *w, Downstream *d) noexcept nogil:
@@ -683,12 +619,9 @@ cdef void head_complete(Worker *w, Downstream *d) noexcept nogil:
     d.read_deadline_ms = 0
     timer_idle(&c.timer)
     if w.request.chunked:
-        c.body_kind = BODY_CHUNKED
+        reader_expect(&d.reader, BODY_CHUNKED, 0)
     elif w.request.content_length > 0:
-        c.body_kind = BODY_COUNTED
-        c.body_left = w.request.content_length
-    else:
-        c.body_kind = BODY_NONE
+        reader_expect(&d.reader, BODY_COUNTED, w.request.content_length)
     d.close_after = (
         not w.request.keep_alive
         or w.draining
@@ -702,7 +635,7 @@ cdef void head_complete(Worker *w, Downstream *d) noexcept nogil:
     d.last_read_ms = w.now_ms
     w.events.request_head(w, d)
     if c.item.generation == generation and d.exchange is not NULL:
-        if c.body_kind != BODY_NONE:
+        if d.reader.body_kind != BODY_NONE:
             expect_body(w, d)
         elif d.exchange.deadline_ms:
             downstream_rearm(w, d)
@@ -751,6 +684,7 @@ cdef void cut(Worker *w, Exchange *x) noexcept nogil:
     x.client = NULL
     if x.response_kind == BODY_RAW:
         d.phase = PHASE_LEAVING
+        reader_drop(&d.reader)
         conn_leave(w, &d.conn)
         leave(w, d)
     else:

@@ -8,30 +8,18 @@ body whose end is known by count, by chunks or by the end of the connection
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memcpy
 
 from fastgate.dataplane.base.atomics cimport fg_bump32
 from fastgate.dataplane.base.faults cimport (
     FAULT_CONNECT,
-    FAULT_INTERNAL,
     FAULT_LOCAL_CONNECT,
     FAULT_NONE,
     FAULT_OVERLOAD,
-    FAULT_PARTIAL,
     FAULT_UPSTREAM_BUSY,
     FAULT_UPSTREAM_CUT,
     FAULT_UPSTREAM_RESET,
 )
-from fastgate.dataplane.base.memory cimport (
-    Bytes,
-    bytes_append,
-    bytes_drop,
-    bytes_len,
-    bytes_reserve,
-    bytes_take,
-    slab_give,
-    slab_take,
-)
+from fastgate.dataplane.base.memory cimport bytes_len, slab_give, slab_take
 from fastgate.dataplane.base.system cimport (
     AF_UNIX,
     EACCES,
@@ -74,10 +62,6 @@ from fastgate.dataplane.base.system cimport (
 )
 from fastgate.dataplane.base.wheel cimport timer_set
 from fastgate.dataplane.conn.conn cimport (
-    BODY_CHUNKED,
-    BODY_COUNTED,
-    BODY_NONE,
-    BODY_RAW,
     FIN_READ,
     FIN_SEEN,
     KIND_UPSTREAM,
@@ -108,20 +92,24 @@ from fastgate.dataplane.conn.conn cimport (
 from fastgate.dataplane.conn.steps cimport (
     STEP_FORWARD, STEP_RELAY, STEP_TUNNEL, step_info,
 )
-from fastgate.dataplane.h1.chunked cimport chunk_rule, read_chunked
-from fastgate.dataplane.h1.parser cimport parse_head, parser_init
+from fastgate.dataplane.h1.chunked cimport chunk_rule
 from fastgate.dataplane.h1.pool cimport (
     pool_count, pool_oldest, pool_put, pool_remove, pool_take,
 )
+from fastgate.dataplane.h1.reader cimport (
+    FOUND_BODY, FOUND_FAULT, FOUND_HEAD, Reading, reader_drop, reader_expect,
+    reader_init, reader_next, reader_recall,
+)
 from fastgate.dataplane.h1.rewrite cimport Framing
 from fastgate.dataplane.http.fields cimport same_name
-from fastgate.dataplane.http.message cimport H_KEEP_ALIVE, Field
+from fastgate.dataplane.http.message cimport (
+    BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW, H_KEEP_ALIVE, Field,
+)
 from fastgate.dataplane.plan.plan cimport EndpointPlan, UpstreamPlan
 from fastgate.dataplane.shared.slots cimport count_connection
 
 cdef enum:
     LONGEST_KEEP_S = 100000     # more than a day: the setting is less
-    HEAD_READ_BYTES = 4096      # how much to read at a time behind a partial head
 
 
 # --- opening and closing ---------------------------------------------------
@@ -210,7 +198,7 @@ cdef int dial(
     u.life = LIFE_CONNECTING if pending else LIFE_BUSY
     u.reused = 0
     u.keep_ms = -1
-    parser_init(&u.conn.parser, True, plan_of(w, u).lenient)
+    reader_init(&u.reader, True, plan_of(w, u).lenient)
     pool_count(w, endpoint, 1)
     fg_bump32(&w.row.upstream_connections, 1)
     count_connection(w.shared, w.slot, endpoint)
@@ -272,8 +260,6 @@ cdef void upstream_bind(Worker *w, Upstream *u, Exchange *x) noexcept nogil:
     u.answered = 0
     u.head_done = 0
     u.keep_alive = 0
-    u.conn.fed = 0
-    u.conn.body_kind = BODY_NONE
     if u.life == LIFE_CONNECTING:
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).connect_timeout_ms)
 
@@ -286,6 +272,7 @@ cdef void upstream_close(Worker *w, Upstream *u, bint reset) noexcept nogil:
         u.exchange.upstream = NULL
         u.exchange = NULL
     conn_close(w, &u.conn, reset)
+    reader_drop(&u.reader)
     pool_count(w, u.endpoint, -1)
     fg_bump32(&w.row.upstream_connections, -1)
     slab_give(&w.upstreams, u)
@@ -302,7 +289,7 @@ cdef void upstream_release(Worker *w, Exchange *x) noexcept nogil:
         and not u.conn.broken
         and not u.conn.peer_ended
         and not u.conn.readable
-        and bytes_len(&u.conn.input) == 0
+        and bytes_len(&u.reader.kept) == 0
         and bytes_len(&u.conn.output) == 0
         and w.pools[u.endpoint].idle < plan_of(w, u).upstream_pool
     ):
@@ -415,8 +402,8 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
     cdef Conn *c = &u.conn
     cdef uint32_t generation = c.item.generation
     cdef int turns = 0
-    cdef Bytes held
-    cdef size_t n
+    cdef int found
+    cdef Reading bytes
     if u.life == LIFE_CONNECTING:
         return
     if u.life == LIFE_LEAVING:
@@ -429,36 +416,49 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
         # Closed by the other end, or speaking without being asked.
         upstream_close(w, u, False)
         return
+    bytes.n = 0
     while c.item.generation == generation and u.exchange is not NULL:
-        if c.broken and not c.readable:
+        found = reader_next(
+            &u.reader, &bytes, &w.response, &w.gateway.response_head
+        )
+        if found == FOUND_HEAD:
+            head_complete(w, u)
+        elif found == FOUND_BODY:
+            body_piece(w, u, &bytes)
+        elif found == FOUND_FAULT:
+            bad_piece(w, u, bytes.fault)
+            return
+        elif c.broken and not c.readable:
             lost(w, u)
             return
-        if u.head_done and u.exchange.client_ops.is_full(w, u.exchange):
+        elif u.head_done and u.exchange.client_ops.is_full(w, u.exchange):
             return
-        if c.fed:
-            if not c.readable:
-                return
-            read_more_head(w, u)
-        elif bytes_len(&c.input):
-            held = bytes_take(&c.input)
-            n = held.end - held.at
-            memcpy(w.scratch, held.data + held.at, n)
-            bytes_drop(&held)
-            feed(w, u, w.scratch, n)
-        elif c.readable:
-            n = <size_t>conn_recv(w, c, w.scratch, w.scratch_bytes)
-            if n:
-                u.answered = 1
-                feed(w, u, w.scratch, n)
-            elif c.peer_ended == FIN_READ or c.broken:
-                lost(w, u)
-                return
-        else:
-            return
-        turns += 1
-        if turns >= READS_PER_TURN and c.item.generation == generation:
+        elif turns >= READS_PER_TURN:
             conn_queue(w, c)
             return
+        else:
+            turns += 1
+            if not read_more(w, u, &bytes):
+                return
+
+
+cdef inline bint read_more(Worker *w, Upstream *u, Reading *bytes) noexcept nogil:
+    """What was kept of a head and what the socket has, into scratch. False: nothing."""
+    cdef Conn *c = &u.conn
+    cdef size_t held
+    cdef ssize_t n
+    if not c.readable:
+        return False
+    held = reader_recall(&u.reader, w.scratch)
+    n = conn_recv(w, c, w.scratch + held, w.scratch_bytes - held)
+    if n > 0:
+        u.answered = 1
+        bytes.at = w.scratch
+        bytes.n = held + <size_t>n
+        return True
+    if c.peer_ended == FIN_READ or c.broken:
+        lost(w, u)
+    return False
 
 
 cdef void lost(Worker *w, Upstream *u) noexcept nogil:
@@ -468,7 +468,7 @@ cdef void lost(Worker *w, Upstream *u) noexcept nogil:
     w.response.rule = NULL
     if not u.head_done:
         w.events.upstream_fault(w, x, FAULT_UPSTREAM_RESET)
-    elif u.conn.body_kind == BODY_RAW and not u.conn.broken:
+    elif u.reader.body_kind == BODY_RAW and not u.conn.broken:
         u.keep_alive = 0
         u.conn.readable = 0
         w.events.response_end(w, x)
@@ -476,118 +476,32 @@ cdef void lost(Worker *w, Upstream *u) noexcept nogil:
         w.events.upstream_fault(w, x, FAULT_UPSTREAM_CUT)
 
 
-cdef void read_more_head(Worker *w, Upstream *u) noexcept nogil:
-    """Read behind a partial head, which waits in `input`."""
-    cdef Conn *c = &u.conn
-    cdef uint32_t generation = c.item.generation
-    cdef Bytes held
-    cdef ssize_t n
-    cdef size_t used = 0
-    cdef size_t rest
-    cdef int fault
-    if not bytes_reserve(&c.input, HEAD_READ_BYTES):
-        w.events.upstream_fault(w, u.exchange, FAULT_INTERNAL)
-        return
-    n = conn_recv(w, c, c.input.data + c.input.end, HEAD_READ_BYTES)
-    if n <= 0:
-        if c.peer_ended == FIN_READ or c.broken:
-            lost(w, u)
-        return
-    c.input.end += <uint32_t>n
-    fault = parse_head(
-        &c.parser, &w.response, &w.gateway.response_head,
-        c.input.data + c.input.at, bytes_len(&c.input), c.fed, &used,
-    )
-    if fault == FAULT_PARTIAL:
-        c.fed = bytes_len(&c.input)
-        return
-    # The head borrows these bytes; whatever becomes of `u`, they stay until the
-    # end of this function.
-    held = bytes_take(&c.input)
-    c.fed = 0
-    if fault:
-        w.events.upstream_fault(w, u.exchange, fault)
-    else:
-        head_complete(w, u)
-        rest = held.end - held.at - used
-        if rest and c.item.generation == generation:
-            memcpy(w.scratch, held.data + held.at + used, rest)
-            feed(w, u, w.scratch, rest)
-        elif c.item.generation == generation:
-            feed(w, u, w.scratch, 0)
-    bytes_drop(&held)
-
-
-cdef void feed(Worker *w, Upstream *u, char *at, size_t n) noexcept nogil:
-    """at[0:n], in scratch: heads, then body. Keeps what it cannot use yet."""
-    cdef Conn *c = &u.conn
-    cdef uint32_t generation = c.item.generation
-    cdef Exchange *x
-    cdef size_t used, body_at, body_len
-    cdef bint done
-    cdef int fault
-    while c.item.generation == generation and u.exchange is not NULL:
-        x = u.exchange
-        if not u.head_done:
-            if n == 0:
-                return
-            used = 0
-            fault = parse_head(
-                &c.parser, &w.response, &w.gateway.response_head, at, n, 0, &used
-            )
-            if fault == FAULT_PARTIAL:
-                if not bytes_append(&c.input, at, n):
-                    w.events.upstream_fault(w, x, FAULT_INTERNAL)
-                    return
-                c.fed = <uint32_t>n
-                return
-            if fault:
-                w.events.upstream_fault(w, x, fault)
-                return
-            at += used
-            n -= used
-            head_complete(w, u)
-            continue
-
-        if c.body_kind == BODY_NONE or (
-            c.body_kind == BODY_COUNTED and c.body_left == 0
-        ):
-            if n:
-                # More than was announced: not ours, and never anybody's answer.
-                u.keep_alive = 0
-            w.events.response_end(w, x)
-            return
-        if n == 0:
-            return
+cdef void body_piece(Worker *w, Upstream *u, const Reading *bytes) noexcept nogil:
+    """A piece of the answer's body, or its end, or both."""
+    cdef Exchange *x = u.exchange
+    cdef uint32_t generation = u.conn.item.generation
+    if bytes.body_len:
         timer_set(
-            &w.wheel, &c.timer, w.now_ms + (
+            &w.wheel, &u.conn.timer, w.now_ms + (
                 plan_of(w, u).tunnel_timeout_ms if x.step == STEP_TUNNEL
                 else plan_of(w, u).between_timeout_ms
             ),
         )
-        if c.body_kind == BODY_RAW:
-            w.events.response_body(w, x, at, n)
+        w.events.response_body(w, x, bytes.body, bytes.body_len)
+        if u.conn.item.generation != generation or u.exchange is not x:
             return
-        if c.body_kind == BODY_COUNTED:
-            used = n if <int64_t>n < c.body_left else <size_t>c.body_left
-            c.body_left -= <int64_t>used
-            w.events.response_body(w, x, at, used)
-            at += used
-            n -= used
-            continue
-        body_at = body_len = used = 0
-        done = False
-        fault = read_chunked(&c.parser, at, n, &used, &body_at, &body_len, &done)
-        if fault:
-            w.response.rule = chunk_rule(&c.parser)
-            w.events.upstream_fault(w, x, FAULT_UPSTREAM_CUT)
-            return
-        if body_len:
-            w.events.response_body(w, x, at + body_at, body_len)
-        at += used
-        n -= used
-        if done:
-            c.body_kind = BODY_NONE
+    if bytes.is_end:
+        if bytes.n:
+            # More than was announced: not ours, and never anybody's answer.
+            u.keep_alive = 0
+        w.events.response_end(w, x)
+
+
+cdef void bad_piece(Worker *w, Upstream *u, int fault) noexcept nogil:
+    if u.head_done:
+        w.response.rule = chunk_rule(&u.reader.parser)
+        fault = FAULT_UPSTREAM_CUT
+    w.events.upstream_fault(w, u.exchange, fault)
 
 
 cdef void head_complete(Worker *w, Upstream *u) noexcept nogil:
@@ -604,19 +518,16 @@ cdef void head_complete(Worker *w, Upstream *u) noexcept nogil:
         u.keep_ms = keep_time(
             &w.response.fields[w.response.field_of[<int>H_KEEP_ALIVE]]
         )
-    if status == 101:
-        c.body_kind = BODY_RAW
-    elif x.is_head or status == 204 or status == 304:
-        c.body_kind = BODY_NONE
-    elif w.response.chunked:
-        c.body_kind = BODY_CHUNKED
-    elif w.response.content_length >= 0:
-        c.body_kind = BODY_COUNTED
-        c.body_left = w.response.content_length
+    if x.is_head or status == 204 or status == 304:
+        # None, whatever its fields announce: it ends at once.
+        reader_expect(&u.reader, BODY_COUNTED, 0)
+    elif w.response.chunked and status != 101:
+        reader_expect(&u.reader, BODY_CHUNKED, 0)
+    elif w.response.content_length >= 0 and status != 101:
+        reader_expect(&u.reader, BODY_COUNTED, w.response.content_length)
     else:
-        c.body_kind = BODY_RAW
-    if c.body_kind != BODY_NONE:
-        timer_set(&w.wheel, &c.timer, w.now_ms + plan_of(w, u).between_timeout_ms)
+        reader_expect(&u.reader, BODY_RAW, 0)
+    timer_set(&w.wheel, &c.timer, w.now_ms + plan_of(w, u).between_timeout_ms)
     w.events.response_head(w, x)
 
 
@@ -697,6 +608,7 @@ cdef void cut(Worker *w, Exchange *x) noexcept nogil:
         u.exchange = NULL
         x.upstream = NULL
         u.life = LIFE_LEAVING
+        reader_drop(&u.reader)
         conn_leave(w, &u.conn)
         leave(w, u)
 

@@ -52,6 +52,12 @@ cdef inline uint64_t id_bit(int id) noexcept nogil:
     """The set of one HeaderId."""
     return <uint64_t>1 << id
 
+cdef enum BodyKind:         # how the end of a body is known
+    BODY_NONE = 0           # there is no body
+    BODY_COUNTED
+    BODY_CHUNKED
+    BODY_RAW                # until the sender ends: EOF-delimited, or a tunnel
+
 cdef struct Field:          # one header line; spans borrowed from the message
     const char *name
     const char *value       # without leading and trailing blanks
