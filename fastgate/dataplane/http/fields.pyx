@@ -218,37 +218,40 @@ cdef void drop_listed(Head *h, const char *token, size_t n) noexcept nogil:
             f.dropped = True
 
 
-KNOWN_NAMES = {
-    b"host": H_HOST,
-    b"content-length": H_CONTENT_LENGTH,
-    b"transfer-encoding": H_TRANSFER_ENCODING,
-    b"connection": H_CONNECTION,
-    b"keep-alive": H_KEEP_ALIVE,
-    b"proxy-connection": H_PROXY_CONNECTION,
-    b"proxy-authenticate": H_PROXY_AUTHENTICATE,
-    b"proxy-authorization": H_PROXY_AUTHORIZATION,
-    b"te": H_TE,
-    b"trailer": H_TRAILER,
-    b"upgrade": H_UPGRADE,
-    b"http2-settings": H_HTTP2_SETTINGS,
-    b"expect": H_EXPECT,
-    b"x-forwarded-for": H_X_FORWARDED_FOR,
-    b"x-forwarded-proto": H_X_FORWARDED_PROTO,
-    b"x-forwarded-host": H_X_FORWARDED_HOST,
-    b"x-forwarded-port": H_X_FORWARDED_PORT,
-    b"x-forwarded-prefix": H_X_FORWARDED_PREFIX,
-    b"x-real-ip": H_X_REAL_IP,
-    b"forwarded": H_FORWARDED,
-    b"x-request-id": H_X_REQUEST_ID,
-    b"via": H_VIA,
-    b"server": H_SERVER,
-    b"date": H_DATE,
-    b"user-agent": H_USER_AGENT,
-    b"referer": H_REFERER,
-    b"authorization": H_AUTHORIZATION,
-    b"cookie": H_COOKIE,
-}
+cdef enum:                      # what is so of a name with a rule
+    HOP_BY_HOP = 1              # not passed on, whoever lists it
+    STAYS = 2                   # although Connection lists it: see drop_listed
 
+KNOWN_NAMES = (
+    (b"host", H_HOST, STAYS),
+    (b"content-length", H_CONTENT_LENGTH, STAYS),
+    (b"transfer-encoding", H_TRANSFER_ENCODING, HOP_BY_HOP | STAYS),
+    (b"connection", H_CONNECTION, HOP_BY_HOP),
+    (b"keep-alive", H_KEEP_ALIVE, HOP_BY_HOP),
+    (b"proxy-connection", H_PROXY_CONNECTION, HOP_BY_HOP),
+    (b"proxy-authenticate", H_PROXY_AUTHENTICATE, HOP_BY_HOP),
+    (b"proxy-authorization", H_PROXY_AUTHORIZATION, HOP_BY_HOP),
+    (b"te", H_TE, HOP_BY_HOP),
+    (b"trailer", H_TRAILER, HOP_BY_HOP),
+    (b"upgrade", H_UPGRADE, HOP_BY_HOP),
+    (b"http2-settings", H_HTTP2_SETTINGS, HOP_BY_HOP),
+    (b"expect", H_EXPECT, 0),
+    (b"x-forwarded-for", H_X_FORWARDED_FOR, STAYS),
+    (b"x-forwarded-proto", H_X_FORWARDED_PROTO, STAYS),
+    (b"x-forwarded-host", H_X_FORWARDED_HOST, STAYS),
+    (b"x-forwarded-port", H_X_FORWARDED_PORT, STAYS),
+    (b"x-forwarded-prefix", H_X_FORWARDED_PREFIX, STAYS),
+    (b"x-real-ip", H_X_REAL_IP, STAYS),
+    (b"forwarded", H_FORWARDED, STAYS),
+    (b"x-request-id", H_X_REQUEST_ID, STAYS),
+    (b"via", H_VIA, STAYS),
+    (b"server", H_SERVER, 0),
+    (b"date", H_DATE, 0),
+    (b"user-agent", H_USER_AGENT, 0),
+    (b"referer", H_REFERER, 0),
+    (b"authorization", H_AUTHORIZATION, STAYS),
+    (b"cookie", H_COOKIE, STAYS),
+)
 
 # Names by which one proxy or another tells where a request came from, or what it
 # asked for at first. Origins believe them, so only a trusted peer may send them.
@@ -270,29 +273,19 @@ cdef void add_name(Name *slot, bytes name, int id) except *:
 
 
 def fill_tables() -> None:
-    cdef int id
+    cdef int id, rules
     memset(NAMES, 0, sizeof(NAMES))
     memset(ALIASES, 0, sizeof(ALIASES))
-    for name, id in KNOWN_NAMES.items():
+    for name, id, rules in KNOWN_NAMES:
         add_name(&NAMES[slot_of(name, len(name))], name, id)
+        DROPPED[id] = rules & HOP_BY_HOP != 0
+        NOT_LISTABLE[id] = rules & STAYS != 0
     for name in CLIENT_ALIASES:
         add_name(&ALIASES[alias_slot(name, len(name))], name, H_X_FORWARDED_OTHER)
+    NOT_LISTABLE[<int>H_X_FORWARDED_OTHER] = True
     for byte in range(256):
         TOKEN[byte] = chr(byte).isalnum() and byte < 0x80
         TOKEN[byte] |= byte in b"!#$%&'*+-.^_`|~"
-    for id in (
-        H_CONNECTION, H_KEEP_ALIVE, H_PROXY_CONNECTION, H_PROXY_AUTHENTICATE,
-        H_PROXY_AUTHORIZATION, H_TE, H_TRAILER, H_TRANSFER_ENCODING, H_UPGRADE,
-        H_HTTP2_SETTINGS,
-    ):
-        DROPPED[id] = True
-    for id in (
-        H_HOST, H_CONTENT_LENGTH, H_TRANSFER_ENCODING, H_AUTHORIZATION, H_COOKIE,
-        H_X_FORWARDED_FOR, H_X_FORWARDED_PROTO, H_X_FORWARDED_HOST,
-        H_X_FORWARDED_PORT, H_X_FORWARDED_PREFIX, H_X_FORWARDED_OTHER, H_FORWARDED,
-        H_X_REAL_IP, H_X_REQUEST_ID, H_VIA,
-    ):
-        NOT_LISTABLE[id] = True
 
 
 fill_tables()
