@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fastgate.config.methods import read_methods
 from fastgate.config.units import (
     BadValueError,
+    either,
     format_duration,
     format_rate,
     format_size,
@@ -194,9 +195,8 @@ def _read_switch(knob: Knob, raw: object) -> bool:
         return parse_switch(raw)
     except BadValueError:
         words = (*knob.words, "on", "off")
-        listed = ", ".join(words[:-1]) + " or " + words[-1]
         raise BadValueError(
-            f"{show(raw)} is not {listed}",
+            f"{show(raw)} is not {either(words)}",
             nearest(raw, words) if isinstance(raw, str) else None,
         ) from None
 

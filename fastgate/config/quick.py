@@ -8,6 +8,9 @@ named "main"; with a file they set that listener and that upstream in it.
 
 from typing import NamedTuple
 
+from fastgate.config.knobs.upstream import BALANCES
+from fastgate.config.units import either
+
 QUICK_NAME = "main"
 
 
@@ -56,8 +59,7 @@ QUICK: dict[str, Quick] = {
             target="balance",
             is_list=False,
             metavar="NAME",
-            help="round-robin, least-connections, random-two, ip-hash, hash or"
-            " least-time",
+            help=either(BALANCES),
         ),
         Quick(
             key="hash_key",

@@ -85,6 +85,11 @@ def show(raw: object) -> str:
     return text
 
 
+def either(words: Sequence[str]) -> str:
+    """Name several words: `a, b or c`."""
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
 def nearest(word: str, words: Sequence[str], cutoff: float = 0.6) -> str | None:
     """Give the word most like `word`, or None if none is like it.
 

@@ -14,14 +14,7 @@ from support.origin import Origin, always, hold, response
 from support.rig import Rig
 from support.waiting import eventually
 
-POLICIES = [
-    "round-robin",
-    "least-connections",
-    "random-two",
-    "ip-hash",
-    "hash",
-    "least-time",
-]
+from fastgate.config.knobs.upstream import BALANCES
 
 
 def three(rig: Rig) -> list[Origin]:
@@ -296,7 +289,7 @@ def every_policy(module_rig: Rig) -> Gateway:
     }
     upstreams = {
         f"{prefix}{policy}": {"balance": policy, "endpoints": chosen}
-        for policy in POLICIES
+        for policy in BALANCES
         for prefix, chosen in endpoints.items()
     }
     routes = [
@@ -305,7 +298,7 @@ def every_policy(module_rig: Rig) -> Gateway:
     return module_rig.gateway(upstreams=upstreams, routes=routes)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", BALANCES)
 def test_every_policy_goes_round_an_endpoint_that_is_down(
     every_policy: Gateway, quiet: Rig, policy: str
 ) -> None:
@@ -320,7 +313,7 @@ def test_every_policy_goes_round_an_endpoint_that_is_down(
     assert set(names) == {"a", "b"}
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", BALANCES)
 def test_every_policy_serves_through_a_single_endpoint(
     every_policy: Gateway, quiet: Rig, policy: str
 ) -> None:

@@ -34,14 +34,6 @@ cdef extern from * nogil:
     """
     int32_t fg_probe_add(int32_t *p, int32_t d)
 
-POLICIES = {
-    "round-robin": policies.POLICY_ROUND_ROBIN,
-    "least-connections": policies.POLICY_LEAST_CONNECTIONS,
-    "random-two": policies.POLICY_RANDOM_TWO,
-    "ip-hash": policies.POLICY_IP_HASH,
-    "hash": policies.POLICY_HASH,
-    "least-time": policies.POLICY_LEAST_TIME,
-}
 NO_ENDPOINT = policies.NO_ENDPOINT
 NO_ROOM = policies.NO_ROOM
 
@@ -135,7 +127,11 @@ cdef class Group:
         cdef int i
         members = list(members)
         policies.group_init(
-            &self.group, POLICIES[policy], len(members), bound_percent, seed
+            &self.group,
+            policies.policy_named(policy),
+            len(members),
+            bound_percent,
+            seed,
         )
         for i, member in enumerate(members):
             self.group.members[i] = member
@@ -223,7 +219,7 @@ def pages_looked_at(str policy, int n):
     s.tables[TABLE_ENDPOINTS] = first
     first.state = slots.SLOT_UP
     first.weight = 1
-    policies.group_init(&group, POLICIES[policy], n, 0, 0)
+    policies.group_init(&group, policies.policy_named(policy), n, 0, 0)
     for i in range(n):
         group.members[i] = i
         policies.set_full(&group, i, True)
@@ -240,16 +236,16 @@ def pages_looked_at(str policy, int n):
 
 def group_is_free_after_two_frees():
     cdef policies.Group group
-    policies.group_init(&group, policies.POLICY_HASH, 3, 0, 0)
+    policies.group_init(&group, policies.policy_named("hash"), 3, 0, 0)
     policies.group_free(&group)
     policies.group_free(&group)
     return group.members is NULL and group.n == 0
 
 
-def raw_policy(int policy, int n, int bound_percent):
-    """group_init with numbers that no name stands for."""
+def raw_group(str policy, int n, int bound_percent):
+    """group_init with any name and numbers."""
     cdef policies.Group group
-    policies.group_init(&group, policy, n, bound_percent, 0)
+    policies.group_init(&group, policies.policy_named(policy), n, bound_percent, 0)
     policies.group_free(&group)
 
 

@@ -41,7 +41,7 @@ cdef class Pools:
         w.endpoint_plans = self.endpoints
         for i in range(w.n_upstreams):
             policies.group_init(
-                &w.groups[i], policies.POLICY_ROUND_ROBIN, sizes[i], 0, 0
+                &w.groups[i], policies.policy_named("round-robin"), sizes[i], 0, 0
             )
             self.upstreams[i].upstream_idle_ms = 1000
             for k in range(<int>sizes[i]):

@@ -150,6 +150,7 @@ ROWS = (
     ),
 )
 
+# How an endpoint is picked, the default first: the policies of policies.pyx.
 BALANCES = (
     "round-robin",
     "least-connections",

@@ -4,7 +4,7 @@ Runs in: every process (imported only where configuration is read).
 """
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from fastgate.config.checks import check_hash_key, fault
 from fastgate.config.knobs.upstream import BALANCES
 from fastgate.config.model.settings import Settings, checked, choice, knob, listed
 from fastgate.config.units import (
+    either,
     nearest,
     parse_count,
     parse_percent,
@@ -98,17 +99,11 @@ class Endpoint(Settings):
 class Upstream(Settings):
     """A named pool of endpoints; None in a setting means the gateway's value."""
 
-    balance: Literal[
-        "round-robin",
-        "least-connections",
-        "random-two",
-        "ip-hash",
-        "hash",
-        "least-time",
-    ] = Field(
-        default="round-robin",
-        description="how an endpoint is picked: round-robin, least-connections,"
-        " random-two, ip-hash, hash or least-time (default: round-robin)",
+    balance: str = Field(
+        default=BALANCES[0],
+        description=f"how an endpoint is picked: {either(BALANCES)}"
+        f" (default: {BALANCES[0]})",
+        json_schema_extra={"enum": list(BALANCES)},
     )
     hash_key: Annotated[str, AfterValidator(check_hash_key)] = Field(
         default="client",

@@ -10,7 +10,6 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp
 
-from fastgate.dataplane.balance.policies cimport POLICY_HASH, POLICY_IP_HASH
 from fastgate.dataplane.base.address cimport parse_address
 from fastgate.dataplane.base.hashing cimport hash_bytes
 from fastgate.dataplane.conn.conn cimport Worker
@@ -43,7 +42,7 @@ cdef uint64_t balancing_key(
     cdef const char *value
     cdef size_t n
     cdef int i
-    if plan.balance != POLICY_HASH and plan.balance != POLICY_IP_HASH:
+    if not plan.policy.needs_key:
         return 0
     if plan.hash_key_kind == KEY_PATH:
         return hash_bytes(h.path, h.path_len, KEY_SEED)

@@ -11,17 +11,25 @@ cdef enum:
     NO_ENDPOINT = -1
     NO_ROOM = -2                # there would be one, but for its connection limit
 
-cdef enum Policy:
-    POLICY_ROUND_ROBIN = 0
-    POLICY_LEAST_CONNECTIONS
-    POLICY_RANDOM_TWO
-    POLICY_IP_HASH
-    POLICY_HASH
-    POLICY_LEAST_TIME
-    POLICY_COUNT
+cdef struct Group
+
+cdef struct Choice:             # what one pick may use
+    uint64_t key                # hash of the balancing key; 0 if it needs none
+    uint64_t draw               # 64 random bits
+    int64_t now_ms              # CLOCK_MONOTONIC
+    const int32_t *tried        # [n_tried] endpoint indexes already tried
+    int n_tried
+
+ctypedef int (*pick_fn)(
+    Group *g, Shared *s, const Choice *c, bint heed_marks
+) noexcept nogil
+
+cdef struct Policy:             # a row of the table in policies.pyx
+    pick_fn pick
+    uint8_t needs_key
 
 cdef struct Group:              # one upstream in one worker
-    int policy                  # a Policy
+    const Policy *policy
     int n                       # members
     int bound_percent           # hash only: bounded load, 0 = unbounded
     int *members                # [n] indexes of endpoint slots
@@ -33,21 +41,15 @@ cdef struct Group:              # one upstream in one worker
     uint8_t *full               # [n] at its connection limit in this worker
     int n_full                  # of them
 
-cdef struct Choice:             # what one pick may use
-    uint64_t key                # hash of the balancing key (ip-hash, hash)
-    uint64_t draw               # 64 random bits
-    int64_t now_ms              # CLOCK_MONOTONIC
-    const int32_t *tried        # [n_tried] endpoint indexes already tried
-    int n_tried
-
 cdef inline bint has_room(const Group *g) noexcept nogil:
     return g.n_full < g.n
 
+cdef const Policy *policy_named(str name) except NULL
 cdef int pick(Group *g, Shared *s, const Choice *c) noexcept nogil
 cdef void set_full(Group *g, int i, bint is_full) noexcept nogil
 # Fills in all but members and identities, which are the caller's to write.
 cdef int group_init(
-    Group *g, int policy, int n, int bound_percent, uint64_t seed
+    Group *g, const Policy *policy, int n, int bound_percent, uint64_t seed
 ) except -1
 cdef void group_free(Group *g) noexcept
 cdef int64_t latency_after(

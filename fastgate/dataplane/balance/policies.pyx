@@ -476,20 +476,33 @@ cdef int pick_hash(
 # --- the door
 
 
-cdef int dispatch(Group *g, Shared *s, const Choice *c, bint heed_marks) noexcept nogil:
-    if g.policy == POLICY_ROUND_ROBIN:
-        return pick_round_robin(g, s, c, heed_marks)
-    elif g.policy == POLICY_LEAST_CONNECTIONS:
-        return pick_least_connections(g, s, c, heed_marks)
-    elif g.policy == POLICY_RANDOM_TWO:
-        return pick_random_two(g, s, c, heed_marks)
-    elif g.policy == POLICY_IP_HASH:
-        return pick_ip_hash(g, s, c, heed_marks)
-    elif g.policy == POLICY_HASH:
-        return pick_hash(g, s, c, heed_marks)
-    elif g.policy == POLICY_LEAST_TIME:
-        return pick_least_time(g, s, c, heed_marks)
-    return NO_ENDPOINT
+cdef enum:
+    MAX_POLICIES = 32
+
+cdef Policy TABLE[MAX_POLICIES]
+POLICIES = {}                   # name in a configuration -> row of TABLE
+
+
+cdef int row(str name, pick_fn pick, bint needs_key) except -1:
+    cdef Policy *policy = &TABLE[<int>len(POLICIES)]
+    assert len(POLICIES) < MAX_POLICIES
+    policy.pick = pick
+    policy.needs_key = needs_key
+    POLICIES[name] = len(POLICIES)
+    return 0
+
+
+row("round-robin", pick_round_robin, needs_key=False)
+row("least-connections", pick_least_connections, needs_key=False)
+row("random-two", pick_random_two, needs_key=False)
+row("ip-hash", pick_ip_hash, needs_key=True)
+row("hash", pick_hash, needs_key=True)
+row("least-time", pick_least_time, needs_key=False)
+
+
+cdef const Policy *policy_named(str name) except NULL:
+    """The policy that a configuration calls so. Raises KeyError."""
+    return &TABLE[<int>POLICIES[name]]
 
 
 cdef int pick(Group *g, Shared *s, const Choice *c) noexcept nogil:
@@ -507,7 +520,7 @@ cdef int pick(Group *g, Shared *s, const Choice *c) noexcept nogil:
     cdef int chosen
     while True:
         if has_room(g):
-            chosen = dispatch(g, s, c, heed_marks)
+            chosen = g.policy.pick(g, s, c, heed_marks)
             if chosen != NO_ENDPOINT:
                 return chosen
         if would_fit(g, s, c, heed_marks):
@@ -524,19 +537,16 @@ cdef void set_full(Group *g, int i, bint is_full) noexcept nogil:
 
 
 cdef int group_init(
-    Group *g, int policy, int n, int bound_percent, uint64_t seed
+    Group *g, const Policy *policy, int n, int bound_percent, uint64_t seed
 ) except -1:
     """Make room for `n` members; the caller writes `members` and `identities`.
 
-    policy         a Policy
     bound_percent  of a fair share, 100..10000, or 0 = unbounded; hash only
     seed           where in its cycle round robin begins: another one in each worker,
                    or all of them would take the same turns together
     Raises ValueError for anything out of range, MemoryError.
     """
     memset(g, 0, sizeof(Group))
-    if not 0 <= policy < POLICY_COUNT:
-        raise ValueError(f"policy: {policy}")
     if not 0 <= n <= MAX_ENDPOINTS:
         raise ValueError(f"members: {n} not in 0..{MAX_ENDPOINTS}")
     if bound_percent != 0 and not (

@@ -242,7 +242,7 @@ cdef class Engine:
             g = &w.groups[i]
             # The slot as seed: workers do not walk the endpoints in step.
             group_init(
-                g, u.balance, u.n_endpoints, u.hash_bound_percent, <uint64_t>slot
+                g, u.policy, u.n_endpoints, u.hash_bound_percent, <uint64_t>slot
             )
             for k in range(u.n_endpoints):
                 g.members[k] = u.first_endpoint + k

@@ -7,6 +7,7 @@ one place that turns names into indexes. Nothing in it changes after it is made.
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastgate.dataplane.balance.policies cimport Policy
 from fastgate.dataplane.base.address cimport Cidr
 from fastgate.dataplane.base.system cimport sockaddr_storage, socklen_t
 from fastgate.dataplane.base.text cimport Text
@@ -35,7 +36,7 @@ cdef struct EndpointPlan:
 
 cdef struct UpstreamPlan:
     Text name
-    int balance                 # a policies.Policy
+    const Policy *policy
     int hash_bound_percent
     int hash_key_kind           # a KeyKind
     Text hash_key_name          # the header, cookie or parameter

@@ -10,14 +10,7 @@ from libc.string cimport memcpy, memset
 
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 
-from fastgate.dataplane.balance.policies cimport (
-    POLICY_HASH,
-    POLICY_IP_HASH,
-    POLICY_LEAST_CONNECTIONS,
-    POLICY_LEAST_TIME,
-    POLICY_RANDOM_TWO,
-    POLICY_ROUND_ROBIN,
-)
+from fastgate.dataplane.balance.policies cimport policy_named
 from fastgate.dataplane.base.address cimport Cidr, parse_address
 from fastgate.dataplane.base.hashing cimport hash_bytes
 from fastgate.dataplane.base.system cimport (
@@ -50,14 +43,6 @@ from fastgate.dataplane.telemetry.accesslog cimport (
 # An endpoint's identity must be the same in every worker and after a restart.
 cdef uint64_t IDENTITY_SEED = 0x66617374
 
-cdef dict POLICIES = {
-    "round-robin": POLICY_ROUND_ROBIN,
-    "least-connections": POLICY_LEAST_CONNECTIONS,
-    "random-two": POLICY_RANDOM_TWO,
-    "ip-hash": POLICY_IP_HASH,
-    "hash": POLICY_HASH,
-    "least-time": POLICY_LEAST_TIME,
-}
 cdef dict AMBIGUOUS_PATHS = {
     "routes": PATHS_ROUTES, "reject": PATHS_REJECT, "keep": PATHS_KEEP,
 }
@@ -303,9 +288,9 @@ cdef class Plan:
         cdef UpstreamPlan *u = &self.upstreams[i]
         kind, _, name = row["hash_key"].partition(":")
         u.name = self._text(row["name"])
-        u.balance = POLICIES[row["balance"]]
+        u.policy = policy_named(row["balance"])
         u.hash_bound_percent = row["hash_bound"]
-        u.hash_key_kind = KEY_CLIENT if u.balance == POLICY_IP_HASH else KEYS[kind]
+        u.hash_key_kind = KEYS[kind]
         u.hash_key_name = self._text(name)
         u.first_endpoint = row["first_endpoint"]
         u.connect_timeout_ms = row["connect_timeout"]

@@ -1,10 +1,16 @@
 """The configuration's numbers and the compiled ones are the same."""
 
 import pytest
+from fastgate.dataplane.balance.policies import POLICIES
 
 from fastgate._core import LIMITS
 from fastgate.config import bounds
 from fastgate.config.knobs import KNOBS
+from fastgate.config.knobs.upstream import BALANCES
+
+
+def test_every_policy_of_compiled_code_has_a_name_and_the_other_way_round() -> None:
+    assert list(BALANCES) == list(POLICIES)
 
 
 @pytest.mark.parametrize("name", list(LIMITS))
