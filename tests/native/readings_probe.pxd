@@ -1,1 +1,1 @@
-"""The readings of a path, opened to pytest. Runs in: tests only."""
+"""The router and the readings of a path, opened to pytest. Runs in: tests only."""

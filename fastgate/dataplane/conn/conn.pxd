@@ -31,8 +31,8 @@ from fastgate.dataplane.conn.steps cimport (
     STEP_FORWARD, STEP_GATHER, STEP_RELAY, STEP_TUNNEL,
 )
 from fastgate.dataplane.h1.reader cimport Reader
-from fastgate.dataplane.h1.rewrite cimport Framing
 from fastgate.dataplane.http.message cimport Head
+from fastgate.dataplane.http.outgoing cimport Framing
 from fastgate.dataplane.plan.plan cimport (
     EndpointPlan, GatewayPlan, ListenerPlan, RoutePlan, UpstreamPlan,
 )
@@ -292,9 +292,6 @@ cdef char *cork_room(Worker *w, Conn *c, size_t room) noexcept nogil
 cdef void cork_add(Worker *w, size_t n) noexcept nogil
 cdef void conn_write(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil
 cdef void conn_send(Worker *w, Conn *c, const char *data, size_t n) noexcept nogil
-cdef void conn_write_chunk(
-    Worker *w, Conn *c, const char *data, size_t n
-) noexcept nogil
 cdef void cork_push(Worker *w) noexcept nogil
 cdef void conn_flush(Worker *w, Conn *c) noexcept nogil
 cdef void conn_end(Worker *w, Conn *c) noexcept nogil

@@ -56,8 +56,6 @@ from fastgate.dataplane.base.system cimport (
 )
 from fastgate.dataplane.base.wheel cimport TIMER_CONN, timer_cancel, timer_set
 
-cdef const char *HEX = "0123456789abcdef"
-
 
 cdef void clock_read(Worker *w) noexcept nogil:
     cdef timespec ts
@@ -221,24 +219,6 @@ cdef void conn_send(Worker *w, Conn *c, const char *data, size_t n) noexcept nog
     w.cork_of = NULL
     w.cork_bytes = 0
     send_parts(w, c, parts, k)
-
-
-cdef void conn_write_chunk(
-    Worker *w, Conn *c, const char *data, size_t n
-) noexcept nogil:
-    """`n` > 0 bytes as one chunk (RFC 9112 section 7.1)."""
-    cdef char size[20]
-    cdef int at = 18
-    cdef size_t rest = n
-    size[18] = b"\r"
-    size[19] = b"\n"
-    while rest:
-        at -= 1
-        size[at] = HEX[rest & 15]
-        rest >>= 4
-    conn_write(w, c, size + at, 20 - at)
-    conn_write(w, c, data, n)
-    conn_write(w, c, b"\r\n", 2)
 
 
 cdef void cork_push(Worker *w) noexcept nogil:

@@ -104,7 +104,7 @@ from fastgate.dataplane.h1.client cimport (
 from fastgate.dataplane.h1.origin cimport (
     upstream_close, upstream_event, upstream_retire, upstream_run, upstream_timer,
 )
-from fastgate.dataplane.h1.rewrite cimport write_reply
+from fastgate.dataplane.h1.write cimport REPLY_BYTES, write_reply
 from fastgate.dataplane.plan.plan cimport Plan, UpstreamPlan
 from fastgate.dataplane.shared.slots cimport Region, worker_row
 from fastgate.dataplane.telemetry.accesslog cimport (
@@ -128,7 +128,6 @@ cdef enum:
     ROUNDS = 16                 # batches served before uvloop's turn
     SCRATCH_BYTES = 131072      # what one read may bring
     ACCEPT_PAUSE_MS = 100       # after the descriptors have run out
-    REPLY_BYTES = 1024
     LOG_QUEUE_BYTES = 4194304   # of lines that wait; memory only while they do
     LAST_LINES_MS = 500         # for them at the end; the master waits one second
 

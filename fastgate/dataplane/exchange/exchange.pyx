@@ -103,12 +103,11 @@ from fastgate.dataplane.h1.client cimport (
 from fastgate.dataplane.h1.origin cimport (
     upstream_bind, upstream_close, upstream_open, upstream_release, upstream_side,
 )
-from fastgate.dataplane.h1.rewrite cimport (
-    Framing, RequestFacts, write_reply, write_request,
-)
+from fastgate.dataplane.h1.write cimport REPLY_BYTES, write_reply, write_request
 from fastgate.dataplane.http.message cimport (
     BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW, H_EXPECT, Head, broke,
 )
+from fastgate.dataplane.http.outgoing cimport Framing, RequestFacts
 from fastgate.dataplane.plan.plan cimport RoutePlan, UpstreamPlan
 from fastgate.dataplane.shared.slots cimport lease
 from fastgate.dataplane.telemetry.incidents cimport INCIDENT_LOOP
@@ -117,7 +116,6 @@ cdef enum:
     MAX_INTERIMS = 100          # responses with status 1xx before the final one
     HEAD_USUAL_BYTES = 2048     # room for the request head as it goes upstream
     HEAD_KEPT_BYTES = 4096      # an exchange keeps a head buffer up to this size
-    REPLY_BYTES = 1024
     CLIENT_GONE = 499           # the status of faults that nobody is there to hear of
 
 # --- beginning -------------------------------------------------------------

@@ -67,7 +67,6 @@ from fastgate.dataplane.conn.conn cimport (
     conn_recv,
     conn_watch_pace,
     conn_write,
-    conn_write_chunk,
     cork_add,
     cork_push,
     cork_room,
@@ -82,10 +81,11 @@ from fastgate.dataplane.h1.reader cimport (
     FOUND_BODY, FOUND_FAULT, FOUND_HEAD, FOUND_PARTIAL, Reading, reader_drop,
     reader_expect, reader_init, reader_keep, reader_next, reader_recall,
 )
-from fastgate.dataplane.h1.rewrite cimport Framing, write_response
+from fastgate.dataplane.h1.write cimport write_chunk, write_response
 from fastgate.dataplane.http.message cimport (
     BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW,
 )
+from fastgate.dataplane.http.outgoing cimport Framing
 
 cdef enum:
     DRAIN_LINGER_MS = 1000      # the most of lingering_time in a worker that goes
@@ -661,7 +661,7 @@ cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogi
 cdef void send_body(Worker *w, Exchange *x, const char *data, size_t n) noexcept nogil:
     cdef Downstream *d = x.client
     if x.response_kind == BODY_CHUNKED:
-        conn_write_chunk(w, &d.conn, data, n)
+        write_chunk(w, &d.conn, data, n)
     else:
         conn_write(w, &d.conn, data, n)
     fg_bump(&w.row.bytes_out, <int64_t>n)

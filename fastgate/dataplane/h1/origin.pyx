@@ -87,7 +87,6 @@ from fastgate.dataplane.conn.conn cimport (
     conn_recv,
     conn_send,
     conn_write,
-    conn_write_chunk,
 )
 from fastgate.dataplane.conn.steps cimport (
     STEP_FORWARD, STEP_RELAY, STEP_TUNNEL, step_info,
@@ -100,11 +99,12 @@ from fastgate.dataplane.h1.reader cimport (
     FOUND_BODY, FOUND_FAULT, FOUND_HEAD, Reading, reader_drop, reader_expect,
     reader_init, reader_next, reader_recall,
 )
-from fastgate.dataplane.h1.rewrite cimport Framing
+from fastgate.dataplane.h1.write cimport write_chunk
 from fastgate.dataplane.http.fields cimport same_name
 from fastgate.dataplane.http.message cimport (
     BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW, H_KEEP_ALIVE, Field,
 )
+from fastgate.dataplane.http.outgoing cimport Framing
 from fastgate.dataplane.plan.plan cimport EndpointPlan, UpstreamPlan
 from fastgate.dataplane.shared.slots cimport count_connection
 
@@ -579,7 +579,7 @@ cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogi
 cdef void send_body(Worker *w, Exchange *x, const char *data, size_t n) noexcept nogil:
     cdef Upstream *u = x.upstream
     if x.request_kind == BODY_CHUNKED:
-        conn_write_chunk(w, &u.conn, data, n)
+        write_chunk(w, &u.conn, data, n)
     else:
         conn_write(w, &u.conn, data, n)
     if x.step == STEP_TUNNEL:

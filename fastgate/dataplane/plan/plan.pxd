@@ -11,8 +11,8 @@ from fastgate.dataplane.balance.policies cimport Policy
 from fastgate.dataplane.base.address cimport Cidr
 from fastgate.dataplane.base.system cimport sockaddr_storage, socklen_t
 from fastgate.dataplane.base.text cimport Text
-from fastgate.dataplane.h1.rewrite cimport RequestShape, ResponseShape
 from fastgate.dataplane.http.message cimport HeadLimits
+from fastgate.dataplane.http.outgoing cimport RequestShape, ResponseShape
 from fastgate.dataplane.http.rules cimport Rules
 from fastgate.dataplane.route.router cimport Router
 

@@ -1,7 +1,7 @@
 """Whose request it is, behind proxies that are trusted or not."""
 
 import pytest
-import rewrite_probe as probe
+import write_probe as probe
 from hypothesis import given
 from hypothesis import strategies as st
 

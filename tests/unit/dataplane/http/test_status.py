@@ -1,6 +1,6 @@
 """Status codes and their phrases."""
 
-import rewrite_probe as probe
+import write_probe as probe
 
 
 def test_phrases_are_those_of_rfc_9110():

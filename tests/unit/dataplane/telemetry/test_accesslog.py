@@ -11,7 +11,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rewrite_probe import LogProbe
+from log_probe import LogProbe
 
 NOON_S = 1_795_522_979  # 2026-11-24T12:22:59Z
 STAMP = rb"\[\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]"
@@ -398,7 +398,7 @@ def test_a_reader_that_went_away_costs_only_the_lines():
 FULL_DISK = """
 import os, resource, signal, sys
 sys.path[:0] = {paths!r}
-from rewrite_probe import LogProbe
+from log_probe import LogProbe
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 fd = os.open({path!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 log = LogProbe(fd, "json")

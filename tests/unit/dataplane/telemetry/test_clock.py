@@ -1,5 +1,5 @@
 import pytest
-from rewrite_probe import ClockProbe
+from log_probe import ClockProbe
 
 NOON_S = 1_795_522_979  # 2026-11-24T12:22:59Z
 

@@ -1,8 +1,8 @@
 """The one way in which a message is written: bounded, and checked on the way.
 
-Runs in: worker. Header-only, for it is the innermost loop of rewrite.pyx. A message
-goes into bounded room through one `Out`, whose first failure sticks and closes the
-room, so that no call needs an error path of its own.
+Runs in: worker. Header-only, for it is the innermost loop of who writes heads. A
+message goes into bounded room through one `Out`, whose first failure sticks and
+closes the room, so that no call needs an error path of its own.
 
 Names and values are checked while they are copied, eight bytes at a time
 (SWAR: Lamport 1975, CACM 18(8); Warren, Hacker's Delight, section 6-1).
@@ -178,27 +178,6 @@ cdef inline void put_target(Out *o, const char *p, size_t n) noexcept nogil:
             o.at += n
         else:
             fail(o, o.bad_fault)
-
-
-cdef inline void put_field(
-    Out *o, const char *name, size_t name_len, const char *value, size_t value_len
-) noexcept nogil:
-    """Append one whole field line, or fail."""
-    cdef char *at = o.at
-    if not fits(o, name_len + value_len + 4):
-        return
-    if not copy_name(at, name, name_len):
-        fail(o, o.bad_fault)
-        return
-    at += name_len
-    memcpy(at, <const char *>": ", 2)
-    at += 2
-    if not copy_value(at, value, value_len):
-        fail(o, o.bad_fault)
-        return
-    at += value_len
-    memcpy(at, <const char *>"\r\n", 2)
-    o.at = at + 2
 
 
 cdef inline void put_number(Out *o, int64_t number) noexcept nogil:

@@ -5,10 +5,10 @@ Runs in: tests only.
 
 from libc.stdint cimport uint32_t
 
-from fastgate.dataplane.h1.rewrite cimport (
+from fastgate.dataplane.http.message cimport Head
+from fastgate.dataplane.http.outgoing cimport (
     Framing, RequestFacts, RequestShape, ResponseShape,
 )
-from fastgate.dataplane.http.message cimport Head
 from fastgate.dataplane.http.rules cimport Rule, Rules
 
 cdef class Message:

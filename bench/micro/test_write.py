@@ -1,7 +1,7 @@
 """Writing heads, finding routes and log lines, in nanoseconds each.
 
     python tests/native/setup.py -q build_ext
-    pytest -s bench/micro/test_rewrite.py --benchmark-columns=median
+    pytest -s bench/micro/test_write.py --benchmark-columns=median
 
 The loops are in C, in the probe. The least of all rounds is printed, and stands in
 `extra_info` as `ns`: whatever else runs on the machine can only add to it.
@@ -13,8 +13,10 @@ from collections.abc import Callable
 
 import pytest
 from fastgate.dataplane.route.router import Router
+from log_probe import LogProbe
 from pytest_benchmark.fixture import BenchmarkFixture
-from rewrite_probe import LogProbe, RequestProbe, ResponseProbe, time_route_ns
+from readings_probe import time_route_ns
+from write_probe import RequestProbe, ResponseProbe
 
 LOOPS = 100_000
 ROUNDS = 15

@@ -1,0 +1,1 @@
+"""The access log and its clock, opened to pytest. Runs in: tests only."""
