@@ -1,4 +1,4 @@
-"""Opening a connection, what of its end is held against the endpoint, what follows."""
+"""Choosing an endpoint, what is held against it, and whether another is asked."""
 
 from __future__ import annotations
 
@@ -12,16 +12,182 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
+import attempt_probe
 import balance_probe
-import judge_probe
 import origin_probe as probe
 import pytest
 from support.addresses import reset
 from support.lab import OK, SWITCHED, UPGRADE, Lab, is_readable, request
 
-from fastgate._core import FAULTS
+from fastgate._core import FAULTS, Region
 
 MakeLab = Callable[..., Lab]
+
+
+# Choosing, and what is remembered of it.
+
+
+def test_what_was_tried_is_not_chosen_again() -> None:
+    upstream = attempt_probe.Upstream(Region.create(1, 3))
+    for _ in range(3):
+        endpoint = upstream.choose(0)
+        assert endpoint not in upstream.tried(0)
+        upstream.take(0, endpoint)
+        upstream.release(0, "upstream-reset")
+
+    assert sorted(upstream.tried(0)) == [0, 1, 2]
+    assert upstream.choose(0) == attempt_probe.NO_ENDPOINT
+    assert upstream.choose(1) in {0, 1, 2}
+
+
+def test_after_as_many_tries_as_there_is_room_for_no_endpoint_is_chosen() -> None:
+    tries = attempt_probe.TRIES
+    upstream = attempt_probe.Upstream(Region.create(1, tries + 1))
+    for endpoint in range(tries):
+        assert upstream.choose(0) >= 0
+        upstream.take(0, endpoint)
+        upstream.release(0, "upstream-reset")
+
+    assert upstream.choose(0) == attempt_probe.NO_ENDPOINT
+
+
+def test_a_replayed_try_was_none() -> None:
+    region = Region.create(1, 1)
+    upstream = attempt_probe.Upstream(region)
+    upstream.take(0, 0)
+    upstream.replay(0)
+
+    assert upstream.tried(0) == []
+    assert upstream.choose(0) == 0
+    assert region.endpoint(0)["in_flight"] == region.endpoint(0)["failures"] == 0
+
+
+def test_a_lease_is_settled_once() -> None:
+    region = Region.create(1, 2)
+    upstream = attempt_probe.Upstream(region)
+    upstream.take(0, 1)
+    assert region.endpoint(1)["in_flight"] == 1
+    for _ in range(3):
+        upstream.release(0)
+
+    assert region.endpoint(1)["in_flight"] == 0
+
+
+# Judging.
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_what_a_fault_counts_against_its_endpoint(reason: str) -> None:
+    region = Region.create(1, 1)
+    upstream = attempt_probe.Upstream(region)
+    upstream.take(0, 0)
+    upstream.release(0, reason)
+
+    assert region.endpoint(0)["failures"] == (FAULTS[reason]["side"] == "upstream")
+    assert upstream.failures(0) == FAULTS[reason]["ejects"]
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_the_end_of_a_tunnel_counts_against_nobody(reason: str) -> None:
+    region = Region.create(1, 1)
+    upstream = attempt_probe.Upstream(region, eject_failures=1, eject_for_ms=100)
+    upstream.take(0, 0)
+    upstream.release(0, reason, tunnel=True)
+
+    assert region.endpoint(0)["failures"] == upstream.failures(0) == 0
+    assert upstream.told() == []
+
+
+def test_failures_in_a_row_eject_for_a_time() -> None:
+    upstream = attempt_probe.Upstream(
+        Region.create(1, 2), eject_failures=3, eject_for_ms=100
+    )
+    for number in range(3):
+        assert upstream.told() == []
+        upstream.take(number, 0)
+        upstream.release(number, "upstream-reset")
+
+    assert [(kind, endpoint) for kind, endpoint, _ in upstream.told()] == [
+        ("ejected", 0)
+    ]
+    assert upstream.failures(0) == 0
+    assert [upstream.choose(5) for _ in range(4)] == [1] * 4
+    upstream.turn_clock(99)
+    assert upstream.told() == []
+    upstream.turn_clock(1)
+    assert [(kind, endpoint) for kind, endpoint, _ in upstream.told()] == [("back", 0)]
+    assert {upstream.choose(5) for _ in range(4)} == {0, 1}
+
+
+def test_an_answer_ends_the_row() -> None:
+    upstream = attempt_probe.Upstream(
+        Region.create(1, 1), eject_failures=2, eject_for_ms=100
+    )
+    for number in range(0, 6, 2):
+        upstream.take(number, 0)
+        upstream.release(number, "upstream-reset")
+        assert upstream.failures(0) == 1
+        upstream.take(number + 1, 0)
+        upstream.answer(number + 1, -1)
+        upstream.release(number + 1)
+        assert upstream.failures(0) == 0
+
+    assert upstream.told() == []
+
+
+def test_an_answer_without_a_time_is_no_sample() -> None:
+    upstream = attempt_probe.Upstream(Region.create(1, 1))
+    upstream.take(0, 0)
+    upstream.answer(0, -1)
+    assert upstream.latency_ns(0) == 0
+    upstream.answer(0, 250)
+
+    assert upstream.latency_ns(0) == 250_000
+
+
+def test_the_error_log_is_told_what_is_known_of_a_failed_try() -> None:
+    upstream = attempt_probe.Upstream(Region.create(1, 2))
+    upstream.take(0, 1)
+    rule = b"a name"
+    upstream.tell(
+        0, "upstream-bad-response", rule=rule, rule_at=7, line=b"GET / HTTP/1.1"
+    )
+    upstream.tell(0, "upstream-connect", os_error=errno.ECONNREFUSED)
+
+    assert upstream.told() == [
+        (
+            "failed",
+            1,
+            {
+                "reason": "upstream-bad-response",
+                "os_error": 0,
+                "rule": rule,
+                "rule_at": 7,
+                "line": b"GET / HTTP/1.1",
+            },
+        ),
+        (
+            "failed",
+            1,
+            {
+                "reason": "upstream-connect",
+                "os_error": errno.ECONNREFUSED,
+                "rule": None,
+                "rule_at": 0,
+                "line": b"",
+            },
+        ),
+    ]
+
+
+def test_a_retry_is_counted_when_the_budget_pays_for_it() -> None:
+    upstream = attempt_probe.Upstream(Region.create(1, 1))
+    broke = attempt_probe.Upstream(Region.create(1, 1), retry_budget_percent=0)
+
+    assert upstream.charge_retry(0)
+    assert upstream.retries(0) == (1, 1)
+    assert not broke.charge_retry(0)
+    assert broke.retries(0) == (0, 0)
 
 
 # Whose doing it is.
@@ -268,13 +434,13 @@ def sequel(reason: str, failed: Try) -> str:
 @pytest.mark.parametrize("reason", FAULTS)
 def test_a_request_is_sent_again_as_the_rules_say(reason: str) -> None:
     for failed in TRIES:
-        assert judge_probe.again(reason, **asdict(failed)) == sequel(reason, failed)
+        assert attempt_probe.again(reason, **asdict(failed)) == sequel(reason, failed)
 
 
 def test_a_replay_needs_no_retry_to_be_allowed() -> None:
     failed = Try(most_retries=0, stale=True)
 
-    assert judge_probe.again("upstream-reset", **asdict(failed)) == "replay"
+    assert attempt_probe.again("upstream-reset", **asdict(failed)) == "replay"
 
 
 # Retries and the pool.

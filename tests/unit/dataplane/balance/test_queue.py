@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import select
 import socket
 from collections.abc import Callable
 
 import pytest
+from attempt_probe import Upstream
 from support.addresses import reset
 from support.lab import OK, Lab, is_readable, request
+
+from fastgate._core import Region
 
 MakeLab = Callable[..., Lab]
 
@@ -27,6 +31,54 @@ def begun(lab: Lab) -> int:
     """Which endpoint the engine has just connected to."""
     lab.until(lambda: any(map(is_readable, lab.services)), "a connection")
     return next(n for n, one in enumerate(lab.services) if is_readable(one))
+
+
+# The order in it.
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_queue_stands_by_age_after_every_step(seed: int) -> None:
+    dice = random.Random(seed)
+    upstream = Upstream(Region.create(1, 1), queue=12)
+    asked: dict[int, int] = {}
+    model: list[int] = []
+    for step in range(2000):
+        number = dice.randrange(32)
+        if number in model:
+            upstream.leave(number)
+            model.remove(number)
+        else:
+            # One that is retried asked long ago.
+            asked[number] = step if dice.random() < 0.7 else dice.randrange(step + 1)
+            taken = upstream.wait(number, asked[number])
+            assert taken == (len(model) < 12)
+            if taken:
+                # Behind all that asked at the same time or before.
+                place = sum(asked[other] <= asked[number] for other in model)
+                model.insert(place, number)
+
+        assert upstream.waiting() == model
+
+
+def test_a_queue_of_none_takes_nobody() -> None:
+    upstream = Upstream(Region.create(1, 1), queue=0)
+
+    assert not upstream.wait(0, 1)
+    assert upstream.waiting() == []
+
+
+def test_a_queue_is_looked_at_while_somebody_stands_in_it() -> None:
+    upstream = Upstream(Region.create(1, 1), queue=4)
+    upstream.wait(0, 1)
+    upstream.wait(1, 2)
+    looks = [upstream.turn_clock(16) for _ in range(20)]
+    upstream.leave(0)
+    still = [upstream.turn_clock(16) for _ in range(20)]
+    upstream.leave(1)
+
+    assert set(looks) == set(still) == {0, 1}
+    assert sum(looks) >= 5
+    assert [upstream.turn_clock(16) for _ in range(20)] == [0] * 20
 
 
 # Every way out gives the place back.

@@ -1,0 +1,18 @@
+"""What tests hold of attempts at the endpoints of an upstream. Runs in: tests only."""
+
+from fastgate.dataplane.balance.attempt cimport Attempt
+from fastgate.dataplane.conn cimport conn
+from fastgate.dataplane.plan cimport plan
+
+cdef enum:
+    ATTEMPTS = 32
+
+
+cdef class Upstream:
+    cdef object region              # owns what worker.shared borrows
+    cdef conn.Worker *worker
+    cdef conn.ExchangeEvents events
+    cdef plan.UpstreamPlan plan
+    cdef Attempt attempts[ATTEMPTS]
+    cdef Attempt *at(self, int number) except NULL
+    cdef int endpoint(self, int index) except -1

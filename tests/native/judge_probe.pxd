@@ -1,1 +1,0 @@
-"""What follows on a try that failed. Runs in: tests only."""
