@@ -69,7 +69,6 @@ cdef struct Outgoing:       # the fields of one head on its way; sets of HeaderI
     const Rules *rules
 
 # A put_* that names a field appends its value, and nothing around it.
-cdef const Field *present(const Head *h, HeaderId id) noexcept nogil
 cdef bint put_list(Out *o, const Head *h, HeaderId id) noexcept nogil
 cdef void put_forwarded(
     Out *o, const Head *h, const RequestFacts *facts
@@ -80,8 +79,18 @@ cdef void put_request_id(
 cdef void put_via(Out *o, const Head *h, const char *name, size_t n) noexcept nogil
 
 
+cdef inline const Field *present(const Head *h, HeaderId id) noexcept nogil:
+    """The first field of `id` that is passed on; NULL: there is none."""
+    cdef int i = h.field_of[<int>id]
+    while 0 <= i < h.n_fields:
+        if h.fields[i].id == id and not h.fields[i].dropped:
+            return &h.fields[i]
+        i += 1
+    return NULL
+
+
 cdef inline bint is_present(const Head *h, HeaderId id) noexcept nogil:
-    return h.field_of[<int>id] >= 0 and present(h, id) is not NULL
+    return present(h, id) is not NULL
 
 
 cdef inline bint has_address(const RequestFacts *facts) noexcept nogil:

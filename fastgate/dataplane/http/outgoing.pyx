@@ -11,16 +11,6 @@ cdef enum:
     MAX_REQUEST_ID_BYTES = 128  # a longer one is replaced: it is copied into logs
 
 
-cdef const Field *present(const Head *h, HeaderId id) noexcept nogil:
-    """The first field of `id` that is passed on; NULL: there is none."""
-    cdef int i = h.field_of[<int>id]
-    while 0 <= i < h.n_fields:
-        if h.fields[i].id == id and not h.fields[i].dropped:
-            return &h.fields[i]
-        i += 1
-    return NULL
-
-
 cdef bint put_list(Out *o, const Head *h, HeaderId id) noexcept nogil:
     """Append the values of all fields of `id`, joined by ", "; was there any?
 
