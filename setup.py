@@ -38,7 +38,11 @@ FLOORS = [
     ("telemetry", "base shared", "incidents clock logwriter accesslog"),
     ("h1", "base native http", "strict chunked parser reader"),
     ("balance", "base shared", "policies budget attempt"),
-    ("plan", "base http route telemetry balance", "plan"),
+    (
+        "plan",
+        "base http route telemetry balance",
+        "table keeper gateway listener route upstream log plan",
+    ),
     (
         "conn",
         "base shared http route telemetry h1 balance plan",

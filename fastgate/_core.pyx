@@ -13,7 +13,7 @@ from fastgate.dataplane.http.message cimport (
 )
 from fastgate.dataplane.http.methods cimport MAX_METHOD_BYTES
 from fastgate.dataplane.http.rules cimport MAX_RULES
-from fastgate.dataplane.plan.plan cimport MAX_UNIX_PATH_BYTES
+from fastgate.dataplane.plan.upstream cimport MAX_UNIX_PATH_BYTES
 from fastgate.dataplane.shared.region cimport MAX_ENDPOINTS, MAX_WORKERS
 from fastgate.dataplane.shared.slots cimport MAX_WEIGHT
 from fastgate.dataplane.telemetry.accesslog cimport MIN_LOG_BYTES

@@ -2,7 +2,7 @@
 
 from fastgate.dataplane.balance.attempt cimport Attempt
 from fastgate.dataplane.conn cimport conn
-from fastgate.dataplane.plan cimport plan
+from fastgate.dataplane.plan.upstream cimport UpstreamPlan
 
 cdef enum:
     ATTEMPTS = 32
@@ -12,7 +12,7 @@ cdef class Upstream:
     cdef object region              # owns what worker.shared borrows
     cdef conn.Worker *worker
     cdef conn.ExchangeEvents events
-    cdef plan.UpstreamPlan plan
+    cdef UpstreamPlan plan
     cdef Attempt attempts[ATTEMPTS]
     cdef Attempt *at(self, int number) except NULL
     cdef int endpoint(self, int index) except -1

@@ -17,7 +17,10 @@ from fastgate.dataplane.base cimport address, atomics, chance, faults, wheel
 from fastgate.dataplane.conn cimport conn
 from fastgate.dataplane.h1.parser cimport parse_head, parser_init
 from fastgate.dataplane.http.message cimport HeadLimits, Parser
-from fastgate.dataplane.plan cimport plan
+from fastgate.dataplane.plan.gateway cimport GatewayPlan
+from fastgate.dataplane.plan.upstream cimport (
+    KEY_CLIENT, KEY_COOKIE, KEY_HEADER, KEY_PATH, KEY_QUERY, UpstreamPlan,
+)
 from fastgate.dataplane.shared cimport slots
 from fastgate.dataplane.telemetry cimport incidents
 
@@ -35,11 +38,11 @@ KINDS = {
     incidents.INCIDENT_ENDPOINT_BACK: "back",
 }
 KEYS = {
-    "client": plan.KEY_CLIENT,
-    "path": plan.KEY_PATH,
-    "header": plan.KEY_HEADER,
-    "cookie": plan.KEY_COOKIE,
-    "query": plan.KEY_QUERY,
+    "client": KEY_CLIENT,
+    "path": KEY_PATH,
+    "header": KEY_HEADER,
+    "cookie": KEY_COOKIE,
+    "query": KEY_QUERY,
 }
 
 
@@ -255,8 +258,8 @@ def balancing_key(
 ):
     """The key of a request by `peer`; 10.0.0.0/8 are trusted proxies too."""
     cdef conn.Worker *w = <conn.Worker *>calloc(1, sizeof(conn.Worker))
-    cdef plan.UpstreamPlan upstream
-    cdef plan.GatewayPlan gateway
+    cdef UpstreamPlan upstream
+    cdef GatewayPlan gateway
     cdef address.Cidr proxies
     cdef Parser parser
     cdef HeadLimits limits

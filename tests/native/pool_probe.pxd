@@ -1,13 +1,13 @@
 """What tests hold of a worker's pools. Runs in: tests only."""
 
 from fastgate.dataplane.conn cimport conn
-from fastgate.dataplane.plan cimport plan
+from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
 
 
 cdef class Pools:
     cdef conn.Worker *worker
     cdef conn.Upstream *connections
-    cdef plan.UpstreamPlan *upstreams
-    cdef plan.EndpointPlan *endpoints
+    cdef UpstreamPlan *upstreams
+    cdef EndpointPlan *endpoints
     cdef readonly int count
     cdef conn.Upstream *at(self, int number) except NULL

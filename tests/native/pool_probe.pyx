@@ -10,7 +10,7 @@ from fastgate.dataplane.balance cimport policies
 from fastgate.dataplane.base.wheel cimport wheel_close, wheel_init
 from fastgate.dataplane.conn cimport conn
 from fastgate.dataplane.h1 cimport pool
-from fastgate.dataplane.plan cimport plan
+from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
 
 
 cdef class Pools:
@@ -29,12 +29,8 @@ cdef class Pools:
         wheel_init(&w.wheel, 0)
         w.pools = <conn.Pool *>calloc(w.n_endpoints, sizeof(conn.Pool))
         w.groups = <policies.Group *>calloc(w.n_upstreams, sizeof(policies.Group))
-        self.upstreams = <plan.UpstreamPlan *>calloc(
-            w.n_upstreams, sizeof(plan.UpstreamPlan)
-        )
-        self.endpoints = <plan.EndpointPlan *>calloc(
-            w.n_endpoints, sizeof(plan.EndpointPlan)
-        )
+        self.upstreams = <UpstreamPlan *>calloc(w.n_upstreams, sizeof(UpstreamPlan))
+        self.endpoints = <EndpointPlan *>calloc(w.n_endpoints, sizeof(EndpointPlan))
         self.connections = <conn.Upstream *>calloc(count, sizeof(conn.Upstream))
         self.count = count
         w.upstream_plans = self.upstreams

@@ -25,7 +25,7 @@ from fastgate.dataplane.base.faults cimport (
     FaultInfo,
     fault_info,
 )
-from fastgate.dataplane.plan.plan cimport UpstreamPlan
+from fastgate.dataplane.plan.upstream cimport UpstreamPlan
 from fastgate.dataplane.shared.slots cimport EndpointSlot, endpoint_slot, settle
 from fastgate.dataplane.telemetry.incidents cimport (
     INCIDENT_ENDPOINT_BACK,

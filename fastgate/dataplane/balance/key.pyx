@@ -16,7 +16,7 @@ from fastgate.dataplane.conn.conn cimport Worker
 from fastgate.dataplane.http.client cimport client_address
 from fastgate.dataplane.http.fields cimport same_name
 from fastgate.dataplane.http.message cimport H_COOKIE, Field, Head
-from fastgate.dataplane.plan.plan cimport (
+from fastgate.dataplane.plan.upstream cimport (
     KEY_COOKIE, KEY_HEADER, KEY_PATH, KEY_QUERY, UpstreamPlan,
 )
 

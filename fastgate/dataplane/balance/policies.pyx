@@ -501,7 +501,9 @@ row("least-time", pick_least_time, needs_key=False)
 
 
 cdef const Policy *policy_named(str name) except NULL:
-    """The policy that a configuration calls so. Raises KeyError."""
+    """The policy that `balance` of a configuration calls so. Raises ValueError."""
+    if name not in POLICIES:
+        raise ValueError(f"balance: {name!r} is not one of {', '.join(POLICIES)}")
     return &TABLE[<int>POLICIES[name]]
 
 

@@ -33,9 +33,10 @@ from fastgate.dataplane.conn.steps cimport (
 from fastgate.dataplane.h1.reader cimport Reader
 from fastgate.dataplane.http.message cimport Head
 from fastgate.dataplane.http.outgoing cimport Framing
-from fastgate.dataplane.plan.plan cimport (
-    EndpointPlan, GatewayPlan, ListenerPlan, RoutePlan, UpstreamPlan,
-)
+from fastgate.dataplane.plan.gateway cimport GatewayPlan
+from fastgate.dataplane.plan.listener cimport ListenerPlan
+from fastgate.dataplane.plan.route cimport RoutePlan
+from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
 from fastgate.dataplane.route.router cimport Table
 from fastgate.dataplane.shared.region cimport Shared
 from fastgate.dataplane.shared.slots cimport WorkerRow

@@ -105,7 +105,8 @@ from fastgate.dataplane.h1.origin cimport (
     upstream_close, upstream_event, upstream_retire, upstream_run, upstream_timer,
 )
 from fastgate.dataplane.h1.write cimport REPLY_BYTES, write_reply
-from fastgate.dataplane.plan.plan cimport Plan, UpstreamPlan
+from fastgate.dataplane.plan.plan cimport Plan
+from fastgate.dataplane.plan.upstream cimport UpstreamPlan
 from fastgate.dataplane.shared.slots cimport Region, worker_row
 from fastgate.dataplane.telemetry.accesslog cimport (
     log_close, log_dropped, log_flush, log_open, log_reopen,
@@ -181,8 +182,8 @@ cdef class Engine:
         clock_read(w)
         self._make_tables(slot)
         log_open(
-            &w.log, access_log_fd, plan.gateway.access_log_format,
-            plan.gateway.access_log_buffer_bytes, LOG_QUEUE_BYTES,
+            &w.log, access_log_fd, plan.log.access_log_format,
+            plan.log.access_log_buffer_bytes, LOG_QUEUE_BYTES,
         )
         clock_start(&w.clock)
         tick_second(w)

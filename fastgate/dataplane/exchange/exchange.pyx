@@ -108,7 +108,8 @@ from fastgate.dataplane.http.message cimport (
     BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW, H_EXPECT, Head, broke,
 )
 from fastgate.dataplane.http.outgoing cimport Framing, RequestFacts
-from fastgate.dataplane.plan.plan cimport RoutePlan, UpstreamPlan
+from fastgate.dataplane.plan.route cimport RoutePlan
+from fastgate.dataplane.plan.upstream cimport UpstreamPlan
 from fastgate.dataplane.shared.slots cimport lease
 from fastgate.dataplane.telemetry.incidents cimport INCIDENT_LOOP
 

@@ -12,7 +12,7 @@ from fastgate.dataplane.base.faults cimport (
 )
 from fastgate.dataplane.base.text cimport Text, put
 from fastgate.dataplane.http.methods cimport METHOD_TRACE
-from fastgate.dataplane.plan.plan cimport ListenerPlan
+from fastgate.dataplane.plan.listener cimport ListenerPlan
 from fastgate.dataplane.route.readings cimport (
     PATHS_REJECT, TOO_MANY_READINGS, judge_path,
 )

@@ -105,7 +105,7 @@ from fastgate.dataplane.http.message cimport (
     BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW, H_KEEP_ALIVE, Field,
 )
 from fastgate.dataplane.http.outgoing cimport Framing
-from fastgate.dataplane.plan.plan cimport EndpointPlan, UpstreamPlan
+from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
 from fastgate.dataplane.shared.slots cimport count_connection
 
 cdef enum:

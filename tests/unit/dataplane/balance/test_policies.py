@@ -150,7 +150,7 @@ def test_an_impossible_group_is_refused(n, bound):
 
 @pytest.mark.parametrize("name", ["", "HASH", "hash "])
 def test_a_policy_has_exactly_its_name(name):
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match=r"^balance: "):
         probe.raw_group(name, 1, 0)
 
 

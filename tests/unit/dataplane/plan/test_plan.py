@@ -30,7 +30,15 @@ def values(*endpoints: str, **settings: Any) -> dict[str, Any]:
     plan = make_plan(config, [], Silent())
     return {
         "gateway": dict(plan.gateway),
-        "listeners": [{"name": "main", "port": 80, "scheme": "http"}],
+        "listeners": [
+            {
+                "name": "main",
+                "port": 80,
+                "scheme": "http",
+                "is_shared": False,
+                "refused_methods": (),
+            }
+        ],
         "upstreams": [dict(one) for one in plan.upstreams],
         "routes": [dict(one) for one in plan.routes],
     }
@@ -118,6 +126,36 @@ def test_a_plan_refuses_limits_that_its_buffers_do_not_keep(
     given["gateway"][key] = value
 
     with pytest.raises(ValueError, match=key):
+        Plan(**given)
+
+
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ("gateway", "ambiguous_paths"),
+        ("gateway", "underscores"),
+        ("gateway", "access_log_format"),
+        ("upstreams", "balance"),
+        ("upstreams", "hash_key"),
+        ("routes", "ambiguous_paths"),
+    ],
+)
+def test_a_plan_names_the_key_of_a_word_that_it_does_not_know(
+    part: str, key: str
+) -> None:
+    given = values("127.0.0.1:1")
+    rows = given[part] if isinstance(given[part], list) else [given[part]]
+    rows[0][key] = "unheard-of"
+
+    with pytest.raises(ValueError, match=f"^{key}: 'unheard-of' is not one of "):
+        Plan(**given)
+
+
+def test_a_plan_names_the_rules_of_an_operation_that_it_does_not_know() -> None:
+    given = values("127.0.0.1:1")
+    given["routes"][0]["request_rules"] = [("unset", "X-A", "")]
+
+    with pytest.raises(ValueError, match=r"^request_rules: 'unset' is not one of "):
         Plan(**given)
 
 

@@ -1,0 +1,59 @@
+"""What holds for one upstream, and its endpoints.
+
+Runs in: every process (made by the master).
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from fastgate.dataplane.balance.policies cimport Policy
+from fastgate.dataplane.base.system cimport sockaddr_storage, socklen_t
+from fastgate.dataplane.base.text cimport Text
+from fastgate.dataplane.plan.keeper cimport Keeper
+
+cdef enum:
+    MAX_UNIX_PATH_BYTES = 107   # sun_path holds 108, its terminating zero with them
+
+cdef enum KeyKind:              # what `hash` and `ip-hash` hash
+    KEY_CLIENT = 0
+    KEY_PATH
+    KEY_HEADER
+    KEY_COOKIE
+    KEY_QUERY
+
+cdef struct EndpointPlan:
+    int upstream                # index of its upstream
+    int index                   # its slot in shared memory
+    Text address                # as configured: what logs and status show
+    uint64_t identity           # hash of the address: its place for `hash`
+    sockaddr_storage socket_address
+    socklen_t socket_address_len    # 0: its name did not resolve
+
+cdef struct UpstreamPlan:
+    Text name
+    const Policy *policy
+    int hash_bound_percent
+    int hash_key_kind           # a KeyKind
+    Text hash_key_name          # the header, cookie or parameter
+    int first_endpoint          # its endpoints lie side by side
+    int n_endpoints
+    int64_t connect_timeout_ms
+    int64_t upstream_timeout_ms
+    int64_t between_timeout_ms
+    int64_t tunnel_timeout_ms
+    int64_t queue_timeout_ms
+    int64_t upstream_idle_ms
+    int64_t eject_for_ms
+    int eject_failures          # 0: never
+    int retries
+    int retry_budget_percent
+    int upstream_pool
+    uint32_t buffer_request_bytes   # of a body, read before an endpoint is picked
+    int upstream_max            # per endpoint and worker; 0: no limit
+    int queue
+    uint8_t lenient             # bare LF, folds and padded chunk sizes are taken
+
+# endpoints  of the whole plan, n_endpoints; those of this upstream are filled too
+cdef int fill_upstream(
+    UpstreamPlan *u, int index, dict values, EndpointPlan *endpoints,
+    int n_endpoints, Keeper keeper,
+) except -1
