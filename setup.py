@@ -19,8 +19,8 @@ from setuptools import Extension, setup
 
 # The floors of the data plane, from the ground up: a folder, the folders that it may
 # cimport ("*": all before it), and its rooms in order. A room may cimport those before
-# it. What the structs of conn embed of h1 and balance is built before conn, the rest of
-# these two on it: they stand on two floors.
+# it. What a Worker embeds of balance is built before conn, the rest of it on conn: it
+# stands on two floors.
 FLOORS = [
     (
         "base",
@@ -36,24 +36,23 @@ FLOORS = [
     ),
     ("route", "base http", "router readings"),
     ("telemetry", "base shared", "incidents clock logwriter accesslog"),
-    ("h1", "base native http", "strict chunked parser reader"),
     ("balance", "base shared", "policies budget attempt"),
     (
         "plan",
         "base http route telemetry balance",
         "table keeper gateway listener route upstream log plan",
     ),
-    (
-        "conn",
-        "base shared http route telemetry h1 balance plan",
-        "steps conn idle peer",
-    ),
-    ("h1", "base shared http balance plan conn", "write pool origin client"),
+    ("conn", "base shared route telemetry balance plan", "conn peer"),
     ("balance", "base shared http telemetry plan conn", "key queue judge"),
     (
         "exchange",
-        "base shared http route telemetry h1 balance plan conn",
-        "routing record exchange",
+        "base shared http route telemetry balance plan conn",
+        "steps sides routing record exchange",
+    ),
+    (
+        "h1",
+        "base native http balance plan conn shared exchange",
+        "strict chunked parser reader write connections idle pool origin client",
     ),
     ("engine", "*", "engine"),
 ]

@@ -15,7 +15,6 @@ arrows     cli -> control -> {config, policies, filters, _core} -> errors, and
 door       Python outside dataplane/ imports no compiled module but _core
 floors     a room of dataplane/ may cimport only rooms before its own in setup.py's
            FLOORS, and of those the ones whose folder its own floor names
-strangers  some structs of a room that a folder may see are not for that folder
 pairs      each .pyx has its .pxd, each room of dataplane/ its place in FLOORS
 circles    no two modules of a room import each other, be it for their types alone
            or by way of others: a reader could begin with neither
@@ -62,10 +61,6 @@ PROCESSES = re.compile(
     r"|no process)\b",
     re.MULTILINE,
 )
-
-# Structs that a folder of dataplane/ may not name, though it may see their room: who
-# chooses an endpoint does it for whatever embeds an Attempt, with HTTP or without.
-STRANGERS = {"balance": {"Exchange", "Downstream", "Upstream"}}
 
 # Expected lines where the design names them; a file past twice its number is split.
 EXPECTED_LINES = {
@@ -255,7 +250,6 @@ class House:
             found += self.keeps_its_budget(source)
             if source.is_cython:
                 found += self.keeps_to_its_floor(source)
-                found += self.names_no_stranger(source)
                 found += self.has_its_place(source)
                 found += self.avoids_old_words(source)
             found += self.follows_the_arrows(source)
@@ -359,16 +353,6 @@ class House:
                         f"cimports {module}: {own[1].folder} may not see"
                         f" {target[1].folder} (FLOORS in setup.py)",
                     )
-
-    def names_no_stranger(self, source: Source) -> Iterator[Violation]:
-        folder = source.package.removeprefix(f"{DATAPLANE}.")
-        for name in sorted(STRANGERS.get(folder, ())):
-            for match in re.finditer(rf"\b{name}\b", source.code):
-                yield source.violation(
-                    source.line_at(match.start()),
-                    f"names {name}, which {folder} may not know"
-                    " (STRANGERS in ci/check_house.py)",
-                )
 
     def cimported(self, source: Source, match: re.Match[str]) -> Iterator[str]:
         """Give the modules of ours that one cimport statement names."""

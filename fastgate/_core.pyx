@@ -7,7 +7,7 @@ one.
 """
 
 from fastgate.dataplane.balance.attempt cimport MAX_TRIES
-from fastgate.dataplane.conn.conn cimport REQUEST_HEAD_BYTES, RESPONSE_HEAD_BYTES
+from fastgate.dataplane.h1.connections cimport REQUEST_HEAD_BYTES, RESPONSE_HEAD_BYTES
 from fastgate.dataplane.http.message cimport (
     MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES,
 )

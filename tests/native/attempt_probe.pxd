@@ -11,7 +11,6 @@ cdef enum:
 cdef class Upstream:
     cdef object region              # owns what worker.shared borrows
     cdef conn.Worker *worker
-    cdef conn.ExchangeEvents events
     cdef UpstreamPlan plan
     cdef Attempt attempts[ATTEMPTS]
     cdef Attempt *at(self, int number) except NULL

@@ -12,11 +12,11 @@ from fastgate.dataplane.balance cimport budget, judge, key, policies
 from fastgate.dataplane.balance.attempt cimport (
     MAX_TRIES, Attempt, WaitQueue, attempt_init, attempt_replay, attempt_try,
 )
-from fastgate.dataplane.balance.queue cimport wait, wait_no_more, waiting_timer
+from fastgate.dataplane.balance.queue cimport look_again, queue_of, wait, wait_no_more
 from fastgate.dataplane.base cimport address, atomics, chance, faults, wheel
 from fastgate.dataplane.conn cimport conn
 from fastgate.dataplane.h1.parser cimport parse_head, parser_init
-from fastgate.dataplane.http.message cimport HeadLimits, Parser
+from fastgate.dataplane.http.message cimport Head, HeadLimits, Parser
 from fastgate.dataplane.plan.gateway cimport GatewayPlan
 from fastgate.dataplane.plan.upstream cimport (
     KEY_CLIENT, KEY_COOKIE, KEY_HEADER, KEY_PATH, KEY_QUERY, UpstreamPlan,
@@ -60,10 +60,6 @@ def again(
     ]
 
 
-cdef void woken(conn.Worker *w, int upstream) noexcept nogil:
-    w.waking += 1
-
-
 cdef class Upstream:
     """All endpoints of a region in one upstream of its worker 0, by round robin.
 
@@ -84,8 +80,6 @@ cdef class Upstream:
         self.plan.eject_failures = eject_failures
         self.plan.eject_for_ms = eject_for_ms
         self.plan.queue = queue
-        self.events.upstream_room = woken
-        w.events = &self.events
         w.upstream_plans = &self.plan
         w.n_upstreams = 1
         w.n_endpoints = n
@@ -241,15 +235,16 @@ cdef class Upstream:
         """Let time pass; how often the queue was looked at."""
         cdef conn.Worker *w = self.worker
         cdef wheel.Timer *t
+        cdef int looks = 0
         w.now_ms += by_ms
-        w.waking = 0
         while True:
             t = wheel.wheel_expired(&w.wheel, w.now_ms)
             if t is NULL:
                 break
-            waiting_timer(w, t)
+            looks += 1
+            look_again(w, queue_of(w, t))
         judge.note_returns(w)
-        return w.waking
+        return looks
 
 
 def balancing_key(
@@ -263,6 +258,7 @@ def balancing_key(
     cdef address.Cidr proxies
     cdef Parser parser
     cdef HeadLimits limits
+    cdef Head *head = <Head *>calloc(1, sizeof(Head))
     cdef size_t used = 0
     memset(&upstream, 0, sizeof(upstream))
     memset(&gateway, 0, sizeof(gateway))
@@ -282,9 +278,10 @@ def balancing_key(
     parser_init(&parser, False, False)
     try:
         if parse_head(
-            &parser, &w.request, &limits, request, len(request), 0, &used
+            &parser, head, &limits, request, len(request), 0, &used
         ) != faults.FAULT_NONE:
             raise ValueError(request)
-        return key.balancing_key(w, 0, peer, len(peer), trusted, &w.request)
+        return key.balancing_key(w, 0, peer, len(peer), trusted, head)
     finally:
+        free(head)
         free(w)

@@ -1,13 +1,14 @@
 """What tests hold of a worker's pools. Runs in: tests only."""
 
 from fastgate.dataplane.conn cimport conn
+from fastgate.dataplane.h1 cimport connections
 from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
 
 
 cdef class Pools:
     cdef conn.Worker *worker
-    cdef conn.Upstream *connections
+    cdef connections.H1Origin *origins
     cdef UpstreamPlan *upstreams
     cdef EndpointPlan *endpoints
     cdef readonly int count
-    cdef conn.Upstream *at(self, int number) except NULL
+    cdef connections.H1Origin *at(self, int number) except NULL

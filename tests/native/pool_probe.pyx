@@ -9,7 +9,7 @@ from libc.stdlib cimport calloc, free
 from fastgate.dataplane.balance cimport policies
 from fastgate.dataplane.base.wheel cimport wheel_close, wheel_init
 from fastgate.dataplane.conn cimport conn
-from fastgate.dataplane.h1 cimport pool
+from fastgate.dataplane.h1 cimport connections, pool
 from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
 
 
@@ -27,11 +27,16 @@ cdef class Pools:
         w.n_upstreams = len(sizes)
         w.n_endpoints = sum(sizes)
         wheel_init(&w.wheel, 0)
-        w.pools = <conn.Pool *>calloc(w.n_endpoints, sizeof(conn.Pool))
         w.groups = <policies.Group *>calloc(w.n_upstreams, sizeof(policies.Group))
-        self.upstreams = <UpstreamPlan *>calloc(w.n_upstreams, sizeof(UpstreamPlan))
-        self.endpoints = <EndpointPlan *>calloc(w.n_endpoints, sizeof(EndpointPlan))
-        self.connections = <conn.Upstream *>calloc(count, sizeof(conn.Upstream))
+        self.upstreams = <UpstreamPlan *>calloc(
+            w.n_upstreams, sizeof(UpstreamPlan)
+        )
+        self.endpoints = <EndpointPlan *>calloc(
+            w.n_endpoints, sizeof(EndpointPlan)
+        )
+        self.origins = <connections.H1Origin *>calloc(
+            count, sizeof(connections.H1Origin)
+        )
         self.count = count
         w.upstream_plans = self.upstreams
         w.endpoint_plans = self.endpoints
@@ -43,38 +48,39 @@ cdef class Pools:
             for k in range(<int>sizes[i]):
                 w.groups[i].members[k] = first + k
                 self.endpoints[first + k].upstream = i
-                w.pools[first + k].most_open = most[i]
-                w.pools[first + k].group = i
-                w.pools[first + k].member = k
+            self.upstreams[i].first_endpoint = first
+            self.upstreams[i].n_endpoints = sizes[i]
+            self.upstreams[i].upstream_max = most[i]
             first += sizes[i]
+        connections.h1_make(w)
         for i in range(count):
-            self.connections[i].endpoint = -1
-            self.connections[i].keep_ms = -1
+            self.origins[i].endpoint = -1
+            self.origins[i].keep_ms = -1
 
     def __dealloc__(self):
         cdef int i
         for i in range(self.worker.n_upstreams):
             policies.group_free(&self.worker.groups[i])
         wheel_close(&self.worker.wheel)
-        free(self.worker.pools)
+        connections.h1_free(self.worker)
         free(self.worker.groups)
         free(self.upstreams)
         free(self.endpoints)
-        free(self.connections)
+        free(self.origins)
         free(self.worker)
 
-    cdef conn.Upstream *at(self, int number) except NULL:
+    cdef connections.H1Origin *at(self, int number) except NULL:
         if not 0 <= number < self.count:
             raise IndexError(number)
-        return &self.connections[number]
+        return &self.origins[number]
 
     def open(self, int number, int endpoint):
         """A busy connection to `endpoint`."""
-        cdef conn.Upstream *u = self.at(number)
+        cdef connections.H1Origin *u = self.at(number)
         if not 0 <= endpoint < self.worker.n_endpoints or u.endpoint >= 0:
             raise ValueError(endpoint)
         u.endpoint = endpoint
-        u.life = conn.LIFE_BUSY
+        u.life = connections.LIFE_BUSY
         pool.pool_count(self.worker, endpoint, 1)
 
     def put(self, int number):
@@ -85,20 +91,20 @@ cdef class Pools:
         """The number of the idle connection that is given out, or None."""
         if not 0 <= endpoint < self.worker.n_endpoints:
             raise IndexError(endpoint)
-        cdef conn.Upstream *u = pool.pool_take(self.worker, endpoint)
-        return None if u is NULL else u - self.connections
+        cdef connections.H1Origin *u = pool.pool_take(self.worker, endpoint)
+        return None if u is NULL else u - self.origins
 
     def oldest(self):
         """The number of the idle connection that would go first, or None."""
-        cdef conn.Upstream *u = pool.pool_oldest(self.worker)
-        return None if u is NULL else u - self.connections
+        cdef connections.H1Origin *u = pool.pool_oldest(self.worker)
+        return None if u is NULL else u - self.origins
 
     def close(self, int number):
         """Of a connection in any life."""
-        cdef conn.Upstream *u = self.at(number)
-        if u.life == conn.LIFE_IDLE:
+        cdef connections.H1Origin *u = self.at(number)
+        if u.life == connections.LIFE_IDLE:
             pool.pool_remove(self.worker, u)
-        u.life = conn.LIFE_BUSY
+        u.life = connections.LIFE_BUSY
         pool.pool_count(self.worker, u.endpoint, -1)
         u.endpoint = -1
 
@@ -108,8 +114,9 @@ cdef class Pools:
     def full(self):
         """Of each endpoint: is it passed over for want of room?"""
         cdef conn.Worker *w = self.worker
+        cdef const connections.Pool *pools = connections.h1(w).pools
         return [
-            bool(w.groups[w.pools[i].group].full[w.pools[i].member])
+            bool(w.groups[pools[i].upstream].full[pools[i].member])
             for i in range(w.n_endpoints)
         ]
 

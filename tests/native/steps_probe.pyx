@@ -4,8 +4,9 @@ from libc.stdint cimport uint32_t
 
 from fastgate.dataplane.base cimport faults
 from fastgate.dataplane.base.memory cimport slab_at
-from fastgate.dataplane.conn cimport steps
-from fastgate.dataplane.conn.conn cimport Exchange, Worker
+from fastgate.dataplane.exchange cimport steps
+from fastgate.dataplane.conn.conn cimport Worker
+from fastgate.dataplane.exchange.sides cimport Exchange
 from fastgate.dataplane.engine.engine cimport Engine
 
 AWAITED = {

@@ -61,9 +61,15 @@ cdef void wait_no_more(Worker *w, Attempt *a) noexcept nogil:
         timer_idle(&q.look)
 
 
-cdef void waiting_timer(Worker *w, Timer *t) noexcept nogil:
-    """`t` is the `look` of a queue: wake it, and look again if it is not empty yet."""
-    cdef WaitQueue *q = <WaitQueue *>(<char *>t - <size_t>&(<WaitQueue *>NULL).look)
-    w.events.upstream_room(w, <int>(q - w.queues))
+cdef int queue_of(const Worker *w, const Timer *t) noexcept nogil:
+    """The upstream whose queue's `look` is `t`."""
+    return <int>(
+        <WaitQueue *>(<char *>t - <size_t>&(<WaitQueue *>NULL).look) - w.queues
+    )
+
+
+cdef void look_again(Worker *w, int upstream) noexcept nogil:
+    """Its queue was looked at: again soon, if somebody still waits."""
+    cdef WaitQueue *q = &w.queues[upstream]
     if q.n:
-        timer_set(&w.wheel, t, w.now_ms + LOOK_MS)
+        timer_set(&w.wheel, &q.look, w.now_ms + LOOK_MS)

@@ -65,11 +65,12 @@ cdef void clock_read(Worker *w) noexcept nogil:
 
 
 cdef int conn_open(
-    Worker *w, Conn *c, int fd, uint8_t kind, bint watch_out
+    Worker *w, Conn *c, int fd, uint8_t kind, const Owner *owner, bint watch_out
 ) noexcept nogil:
     """Take `fd` over and register it. -1: refused by epoll."""
     c.fd = fd
     c.kind = kind
+    c.owner = owner
     c.timer.owner = TIMER_CONN
     c.readable = 0
     c.peer_ended = NOT_ENDED
@@ -91,7 +92,7 @@ cdef int watch(Worker *w, Conn *c, int op, bint out) noexcept nogil:
     event.events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET
     if out:
         event.events |= EPOLLOUT
-    event.data.u64 = token(c.kind, c.item.index, c.item.generation)
+    event.data.u64 = conn_token(c)
     return epoll_ctl(w.epoll_fd, op, c.fd, &event)
 
 
@@ -286,7 +287,7 @@ cdef void blocked(Worker *w, Conn *c) noexcept nogil:
     An endpoint that does not read is found by the time it has to answer.
     """
     cdef int64_t at
-    if c.kind == KIND_DOWNSTREAM and c.blocked_ms == 0:
+    if c.owner.watches_pace and c.blocked_ms == 0:
         conn_watch_pace(w, c)
         at = conn_pace_at(w, c)
         if c.timer.deadline_ms == 0 or c.timer.deadline_ms > at:
@@ -437,6 +438,6 @@ cdef void conn_queue(Worker *w, Conn *c) noexcept nogil:
             return
         w.run_queue = grown
         w.run_size = size
-    w.run_queue[w.run_end] = token(c.kind, c.item.index, c.item.generation)
+    w.run_queue[w.run_end] = conn_token(c)
     w.run_end += 1
     c.queued = 1

@@ -10,28 +10,28 @@ from fastgate.dataplane.base.system cimport (
 
 
 cdef void peer_name(
-    Worker *w, Downstream *d, const sockaddr_storage *peer
+    Worker *w, Peer *p, const sockaddr_storage *socket_address
 ) noexcept nogil:
-    """The peer's address as text, and whether it is a trusted proxy."""
+    """Fill `p` in: the address as text, and whether it is a trusted proxy."""
     cdef uint8_t address[16]
-    d.peer_is_v6 = 0
-    d.peer_trusted = 0
-    if peer.ss_family == AF_INET:
+    p.is_v6 = 0
+    p.trusted = 0
+    if socket_address.ss_family == AF_INET:
         memset(address, 0, 10)
         memset(address + 10, 0xFF, 2)
-        memcpy(address + 12, &(<const sockaddr_in *>peer).sin_addr, 4)
-        d.peer_len = <uint8_t>(put_ipv4(d.peer, address + 12) - d.peer)
-    elif peer.ss_family == AF_INET6:
-        memcpy(address, &(<const sockaddr_in6 *>peer).sin6_addr, 16)
-        d.peer_len = <uint8_t>(put_ipv6(d.peer, address) - d.peer)
-        d.peer_is_v6 = 1
+        memcpy(address + 12, &(<const sockaddr_in *>socket_address).sin_addr, 4)
+        p.len = <uint8_t>(put_ipv4(p.text, address + 12) - p.text)
+    elif socket_address.ss_family == AF_INET6:
+        memcpy(address, &(<const sockaddr_in6 *>socket_address).sin6_addr, 16)
+        p.len = <uint8_t>(put_ipv6(p.text, address) - p.text)
+        p.is_v6 = 1
     else:
         # No address (RFC 7239 section 6): the word that nginx's logs have for it.
-        memcpy(d.peer, b"unix:", 5)
-        d.peer_len = 5
-        d.peer_trusted = peer.ss_family == AF_UNIX and w.gateway.trusts_unix
+        memcpy(p.text, b"unix:", 5)
+        p.len = 5
+        p.trusted = socket_address.ss_family == AF_UNIX and w.gateway.trusts_unix
         return
     if w.gateway.n_trusted_proxies:
-        d.peer_trusted = is_trusted(
+        p.trusted = is_trusted(
             w.gateway.trusted_proxies, w.gateway.n_trusted_proxies, address
         )

@@ -10,19 +10,17 @@ cimport cython
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memmove, memset
+from libc.string cimport memmove
 
 from fastgate.dataplane.balance.budget cimport RetryBudget
 from fastgate.dataplane.balance.judge cimport note_returns
 from fastgate.dataplane.balance.policies cimport Group, group_free, group_init
-from fastgate.dataplane.balance.queue cimport waiting_timer
 from fastgate.dataplane.base.atomics cimport fg_bump, fg_load, fg_store
 from fastgate.dataplane.base.chance cimport random_seed
 from fastgate.dataplane.base.faults cimport FAULT_DRAINED, FAULT_OVERLOAD, fault_info
 from fastgate.dataplane.base.memory cimport (
-    GENERATION_MASK,
+    Slab,
     slab_at,
-    slab_find,
     slab_free,
     slab_init,
 )
@@ -73,37 +71,25 @@ from fastgate.dataplane.base.wheel cimport (
 )
 from fastgate.dataplane.conn.conn cimport (
     CORK_BYTES,
-    Conn,
-    Downstream,
-    Exchange,
-    KIND_DOWNSTREAM,
+    KIND_CLIENT,
     KIND_LISTENER,
+    KIND_ORIGIN,
     KIND_TIMER,
-    KIND_UPSTREAM,
-    LIFE_IDLE,
-    Pool,
-    Upstream,
+    Conn,
     WaitQueue,
     Worker,
     clock_read,
+    conn_find,
     cork_push,
     token,
 )
 from fastgate.dataplane.exchange.exchange cimport (
-    exchange_abandon, exchange_events, exchange_timer,
+    abandon, exchange_register, exchange_timer, queue_timer,
 )
-from fastgate.dataplane.h1.client cimport (
-    downstream_close,
-    downstream_drain,
-    downstream_event,
-    downstream_open,
-    downstream_retire,
-    downstream_run,
-    downstream_timer,
-)
-from fastgate.dataplane.h1.origin cimport (
-    upstream_close, upstream_event, upstream_retire, upstream_run, upstream_timer,
-)
+from fastgate.dataplane.exchange.sides cimport Exchange
+from fastgate.dataplane.h1.client cimport client_open, client_retire
+from fastgate.dataplane.h1.connections cimport h1_free, h1_make
+from fastgate.dataplane.h1.origin cimport h1_origin_ops, origin_retire
 from fastgate.dataplane.h1.write cimport REPLY_BYTES, write_reply
 from fastgate.dataplane.plan.plan cimport Plan
 from fastgate.dataplane.plan.upstream cimport UpstreamPlan
@@ -131,6 +117,10 @@ cdef enum:
     ACCEPT_PAUSE_MS = 100       # after the descriptors have run out
     LOG_QUEUE_BYTES = 4194304   # of lines that wait; memory only while they do
     LAST_LINES_MS = 500         # for them at the end; the master waits one second
+
+cdef enum:                      # what tell_all tells
+    DRAIN = 0
+    CLOSE
 
 
 @cython.final
@@ -178,7 +168,6 @@ cdef class Engine:
         w.slot = slot
         w.row = worker_row(w.shared, slot)
         self.dropped_before = fg_load(&w.row.log_lines_dropped)
-        w.events = exchange_events()
         clock_read(w)
         self._make_tables(slot)
         log_open(
@@ -205,7 +194,6 @@ cdef class Engine:
         cdef Worker *w = self.w
         cdef const UpstreamPlan *u
         cdef Group *g
-        cdef Pool *pool
         cdef epoll_event event
         cdef int i, k
         w.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
@@ -216,14 +204,13 @@ cdef class Engine:
         event.data.u64 = token(KIND_TIMER, 0, 0)
         if epoll_ctl(w.epoll_fd, EPOLL_CTL_ADD, w.wheel.fd, &event) < 0:
             raise OSError(errno, "cannot watch the timer")
-        slab_init(&w.downstreams, sizeof(Downstream))
-        slab_init(&w.upstreams, sizeof(Upstream))
         slab_init(&w.exchanges, sizeof(Exchange))
+        h1_make(w)
+        exchange_register(h1_origin_ops())
         random_seed(&w.random)
         w.scratch_bytes = SCRATCH_BYTES
         w.scratch = <char *>malloc(SCRATCH_BYTES)
         w.cork = <char *>malloc(CORK_BYTES)
-        w.pools = <Pool *>calloc(w.n_endpoints + 1, sizeof(Pool))
         w.groups = <Group *>calloc(w.n_upstreams + 1, sizeof(Group))
         w.budgets = <RetryBudget *>calloc(w.n_upstreams + 1, sizeof(RetryBudget))
         w.incidents = incidents_make()
@@ -231,12 +218,10 @@ cdef class Engine:
         w.queues = <WaitQueue *>calloc(w.n_upstreams + 1, sizeof(WaitQueue))
         if (
             w.scratch is NULL or w.cork is NULL
-            or w.pools is NULL or w.groups is NULL or w.budgets is NULL
-            or w.queues is NULL or w.ejected is NULL
+            or w.groups is NULL or w.budgets is NULL or w.queues is NULL
+            or w.ejected is NULL
         ):
             raise MemoryError("worker")
-        memset(w.request.field_of, 0xFF, sizeof(w.request.field_of))
-        memset(w.response.field_of, 0xFF, sizeof(w.response.field_of))
         for i in range(w.n_upstreams):
             u = &w.upstream_plans[i]
             g = &w.groups[i]
@@ -247,10 +232,6 @@ cdef class Engine:
             for k in range(u.n_endpoints):
                 g.members[k] = u.first_endpoint + k
                 g.identities[k] = w.endpoint_plans[u.first_endpoint + k].identity
-                pool = &w.pools[u.first_endpoint + k]
-                pool.most_open = u.upstream_max
-                pool.group = i
-                pool.member = k
         return 0
 
     cdef void _free_tables(self) noexcept:
@@ -264,12 +245,10 @@ cdef class Engine:
             for n in range(w.exchanges.made):
                 free((<Exchange *>slab_at(&w.exchanges, n)).head.data)
         log_close(&w.log, LAST_LINES_MS)
-        slab_free(&w.downstreams)
-        slab_free(&w.upstreams)
+        h1_free(w)
         slab_free(&w.exchanges)
         free(w.scratch)
         free(w.cork)
-        free(w.pools)
         free(w.groups)
         free(w.budgets)
         free(w.queues)
@@ -294,7 +273,7 @@ cdef class Engine:
 
     @property
     def connections(self) -> int:
-        return self.w.downstreams.live if self.w is not NULL else 0
+        return clients(self.w).live if self.w is not NULL else 0
 
     @property
     def exchanges(self) -> int:
@@ -309,8 +288,6 @@ cdef class Engine:
     def drain(self) -> None:
         """Accept what is queued, then nothing new; let go of idle connections."""
         cdef Worker *w = self.w
-        cdef Downstream *d
-        cdef uint32_t n
         cdef int i
         if w is NULL or w.draining:
             return
@@ -319,14 +296,12 @@ cdef class Engine:
             self._accept(&self.listening[i], True)
             self._unwatch(&self.listening[i])
         w.draining = 1
-        for n in range(w.downstreams.made):
-            d = <Downstream *>slab_at(&w.downstreams, n)
-            if d.conn.item.is_live:
-                downstream_drain(w, d)
+        tell_all(w, KIND_CLIENT, DRAIN)
+        tell_all(w, KIND_ORIGIN, DRAIN)
 
     def is_drained(self) -> bool:
         """Draining, and no client connection is left."""
-        return self.w is NULL or (self.w.draining and self.w.downstreams.live == 0)
+        return self.w is NULL or (self.w.draining and clients(self.w).live == 0)
 
     def reopen_log(self, int fd) -> None:
         """Write what is held to the old descriptor, close it, go on with `fd`."""
@@ -382,7 +357,6 @@ cdef class Engine:
         cdef Worker *w = self.w
         cdef uint32_t n
         cdef Exchange *x
-        cdef Downstream *d
         cdef int i
         if w is NULL:
             return
@@ -394,15 +368,12 @@ cdef class Engine:
         for n in range(w.exchanges.made):
             x = <Exchange *>slab_at(&w.exchanges, n)
             if x.item.is_live:
-                exchange_abandon(w, x, FAULT_DRAINED)
+                abandon(w, x, FAULT_DRAINED)
                 if x.item.is_live:
                     # The client does not take the reply: end it by a reset.
-                    exchange_abandon(w, x, FAULT_DRAINED)
-        for n in range(w.downstreams.made):
-            d = <Downstream *>slab_at(&w.downstreams, n)
-            if d.conn.item.is_live:
-                downstream_close(w, d, False)
-        close_upstreams(w)
+                    abandon(w, x, FAULT_DRAINED)
+        tell_all(w, KIND_CLIENT, CLOSE)
+        tell_all(w, KIND_ORIGIN, CLOSE)
         with nogil:
             log_close(&w.log, LAST_LINES_MS)
         self.dropped = w.log.dropped
@@ -415,8 +386,7 @@ cdef class Engine:
         cdef Worker *w = self.w
         cdef epoll_event events[BATCH]
         cdef uint64_t data = 0
-        cdef uint32_t index, generation
-        cdef void *found
+        cdef Conn *c
         cdef int _round, i, n
         tick_second(w)
         for _round in range(ROUNDS):
@@ -425,23 +395,17 @@ cdef class Engine:
                 return
             clock_read(w)
             if n > 1:
-                retire_idle(w, events, n)
+                tell_early(w, events, n)
             for i in range(n):
                 data = events[i].data.u64
-                index = <uint32_t>data
-                generation = <uint32_t>(data >> 32) & GENERATION_MASK
-                if data >> 62 == KIND_DOWNSTREAM:
-                    found = slab_find(&w.downstreams, index, generation)
-                    if found is not NULL:
-                        downstream_event(w, <Downstream *>found, events[i].events)
-                elif data >> 62 == KIND_UPSTREAM:
-                    found = slab_find(&w.upstreams, index, generation)
-                    if found is not NULL:
-                        upstream_event(w, <Upstream *>found, events[i].events)
-                elif data >> 62 == KIND_LISTENER:
-                    self._accept(&self.listening[index], False)
-                else:
+                if data >> 62 == KIND_LISTENER:
+                    self._accept(&self.listening[<uint32_t>data], False)
+                elif data >> 62 == KIND_TIMER:
                     self._timers()
+                else:
+                    c = conn_find(w, data)
+                    if c is not NULL:
+                        c.owner.event(w, c, events[i].events)
                 cork_push(w)
             self._run_queue()
             if (
@@ -461,30 +425,15 @@ cdef class Engine:
         cdef Worker *w = self.w
         cdef uint32_t end = w.run_end
         cdef uint32_t i
-        cdef uint64_t data
-        cdef Downstream *d
-        cdef Upstream *u
+        cdef Conn *c
         if end == 0:
             return
         clock_read(w)
         for i in range(end):
-            data = w.run_queue[i]
-            if data >> 62 == KIND_DOWNSTREAM:
-                d = <Downstream *>slab_find(
-                    &w.downstreams, <uint32_t>data,
-                    <uint32_t>(data >> 32) & GENERATION_MASK,
-                )
-                if d is not NULL:
-                    d.conn.queued = 0
-                    downstream_run(w, d)
-            else:
-                u = <Upstream *>slab_find(
-                    &w.upstreams, <uint32_t>data,
-                    <uint32_t>(data >> 32) & GENERATION_MASK,
-                )
-                if u is not NULL:
-                    u.conn.queued = 0
-                    upstream_run(w, u)
+            c = conn_find(w, w.run_queue[i])
+            if c is not NULL:
+                c.queued = 0
+                c.owner.run(w, c)
             cork_push(w)
         w.run_end -= end
         memmove(w.run_queue, w.run_queue + end, w.run_end * sizeof(uint64_t))
@@ -501,16 +450,13 @@ cdef class Engine:
                 break
             if t.owner == TIMER_CONN:
                 c = <Conn *>(<char *>t - <size_t>&(<Conn *>NULL).timer)
-                if c.kind == KIND_DOWNSTREAM:
-                    downstream_timer(w, <Downstream *>c)
-                else:
-                    upstream_timer(w, <Upstream *>c)
+                c.owner.timer(w, c)
             elif t.owner == TIMER_EXCHANGE:
                 exchange_timer(
                     w, <Exchange *>(<char *>t - <size_t>&(<Exchange *>NULL).timer)
                 )
             elif t.owner == TIMER_QUEUE:
-                waiting_timer(w, t)
+                queue_timer(w, t)
             else:
                 if self._watch(<int>(<Listening *>t - self.listening)) < 0:
                     timer_set(&w.wheel, t, w.now_ms + ACCEPT_PAUSE_MS)
@@ -556,7 +502,7 @@ cdef class Engine:
                 if errno == EINTR or errno == ECONNABORTED:
                     continue
                 if errno == EMFILE and left > 0 and (
-                    downstream_retire(w) or upstream_retire(w)
+                    client_retire(w) or origin_retire(w)
                 ):
                     left -= 1
                     continue
@@ -569,12 +515,12 @@ cdef class Engine:
                 return
             left -= 1
             fg_bump(&w.row.accepted, 1)
-            if <int>w.downstreams.live >= w.gateway.max_conns:
+            if <int>clients(w).live >= w.gateway.max_conns:
                 note_accept(w, INCIDENT_CONNECTIONS_FULL, listening, 0)
-                if not downstream_retire(w):
+                if not client_retire(w):
                     turn_away(w, fd)
                     continue
-            downstream_open(w, fd, listening.listener, &peer)
+            client_open(w, fd, listening.listener, &peer)
 
 
 cdef void note_accept(
@@ -607,33 +553,35 @@ cdef void turn_away(Worker *w, int fd) noexcept nogil:
     close(fd)
 
 
-cdef void close_upstreams(Worker *w) noexcept nogil:
-    cdef Upstream *u
+cdef inline const Slab *clients(const Worker *w) noexcept nogil:
+    return w.sockets[<int>KIND_CLIENT]
+
+
+cdef void tell_all(Worker *w, int kind, int what) noexcept nogil:
+    """Let the owners of all Conns of this kind know that we leave: DRAIN or CLOSE."""
+    cdef Slab *sockets = w.sockets[kind]
+    cdef Conn *c
     cdef uint32_t n
-    for n in range(w.upstreams.made):
-        u = <Upstream *>slab_at(&w.upstreams, n)
-        if u.conn.item.is_live:
-            upstream_close(w, u, False)
+    for n in range(sockets.made):
+        c = <Conn *>slab_at(sockets, n)
+        if not c.item.is_live:
+            continue
+        if what == DRAIN:
+            c.owner.drain(w, c)
+        else:
+            c.owner.close(w, c)
 
 
-cdef void retire_idle(Worker *w, const epoll_event *events, int n) noexcept nogil:
-    """Before requests of this batch can take them: idle connections with news.
-
-    It is their end, or an answer that nobody asked for: it must not become the
-    answer to a request of the same batch.
-    """
-    cdef uint64_t data
-    cdef Upstream *u
+cdef void tell_early(Worker *w, const epoll_event *events, int n) noexcept nogil:
+    """What owners want to know before the first event of a batch: see Owner.early."""
+    cdef Conn *c
     cdef int i
     for i in range(n):
-        data = events[i].data.u64
-        if data >> 62 != KIND_UPSTREAM:
+        if events[i].data.u64 >> 62 != KIND_ORIGIN:
             continue
-        u = <Upstream *>slab_find(
-            &w.upstreams, <uint32_t>data, <uint32_t>(data >> 32) & GENERATION_MASK
-        )
-        if u is not NULL and u.life == LIFE_IDLE:
-            upstream_event(w, u, events[i].events)
+        c = conn_find(w, events[i].data.u64)
+        if c is not NULL:
+            c.owner.early(w, c, events[i].events)
 
 
 cdef void tick_second(Worker *w) noexcept nogil:

@@ -11,13 +11,12 @@ from libc.string cimport memchr, memset
 from fastgate.dataplane.balance.judge cimport note_failure
 from fastgate.dataplane.base.atomics cimport fg_bump, fg_bump32
 from fastgate.dataplane.base.faults cimport (
-    FAULT_AMBIGUOUS_PATH, FAULT_NONE, FAULT_UPSTREAM_BAD, FAULT_UPSTREAM_CUT,
-    FAULT_UPSTREAM_HEAD, fault_info,
+    FAULT_AMBIGUOUS_PATH, FAULT_NONE, fault_info,
 )
 from fastgate.dataplane.base.memory cimport bytes_append
 from fastgate.dataplane.base.system cimport CLOCK_REALTIME, clock_gettime, timespec
 from fastgate.dataplane.base.text cimport Text
-from fastgate.dataplane.conn.conn cimport Exchange, Worker
+from fastgate.dataplane.conn.conn cimport Worker
 from fastgate.dataplane.http.client cimport client_address
 from fastgate.dataplane.http.fields cimport same_name
 from fastgate.dataplane.http.message cimport (
@@ -67,14 +66,14 @@ cdef void record_begin(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     if f is not NULL:
         n = basic_user(f.value, f.value_len, user)
         x.stash.user_len = keep(x, user, n)
-    if x.client.peer_trusted:
+    if x.client.peer.trusted:
         n = client_address(
             h, w.gateway.trusted_proxies, w.gateway.n_trusted_proxies,
-            x.client.peer, x.client.peer_len, client, sizeof(client),
+            x.client.peer.text, x.client.peer.len, client, sizeof(client),
         )
         x.stash.client_len = keep(x, client, n)
     else:
-        x.stash.client_len = keep(x, x.client.peer, x.client.peer_len)
+        x.stash.client_len = keep(x, x.client.peer.text, x.client.peer.len)
     if w.log.format == LOG_JSON:
         x.stash.host_len = keep(x, h.host, h.host_len)
 
@@ -113,12 +112,11 @@ cdef const char *find_field(
     return NULL
 
 
-cdef void record_refused(Worker *w, Exchange *x) noexcept nogil:
+cdef void record_refused(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     """Copy what was sent of a refused head: its line, cut, and who sent it.
 
     The bytes are as they came; nothing about them is known to be sound.
     """
-    cdef Head *h = &w.request
     cdef const char *end = h.start + h.sent_len
     cdef const char *line = h.start
     cdef const char *following
@@ -138,7 +136,7 @@ cdef void record_refused(Worker *w, Exchange *x) noexcept nogil:
         x.stash.has_agent = agent is not NULL
         if agent is not NULL:
             x.stash.agent_len = keep(x, agent, min(agent_len, <size_t>MAX_REFUSED))
-    x.stash.client_len = keep(x, x.client.peer, x.client.peer_len)
+    x.stash.client_len = keep(x, x.client.peer.text, x.client.peer.len)
 
 
 cdef void record_id(Worker *w, Exchange *x) noexcept nogil:
@@ -157,17 +155,9 @@ cdef void record_failure(Worker *w, const Exchange *x, int fault) noexcept nogil
 
     The request's line is as it was sent: it is kept with a log or without.
     """
-    cdef const char *rule = NULL
-    cdef uint32_t rule_at = 0
     cdef const char *following
-    if (
-        fault == FAULT_UPSTREAM_BAD or fault == FAULT_UPSTREAM_HEAD
-        or fault == FAULT_UPSTREAM_CUT
-    ):
-        rule = w.response.rule
-        rule_at = w.response.rule_at
     note_failure(
-        w, &x.attempt, fault, rule, rule_at,
+        w, &x.attempt, fault, x.rule, x.rule_at,
         x.head.data, <uint32_t>next_line(x.head.data, x.head.end, &following),
     )
 

@@ -3,7 +3,9 @@
 Runs in: worker.
 """
 
-from fastgate.dataplane.conn.conn cimport Exchange, Head, Worker
+from fastgate.dataplane.conn.conn cimport Worker
+from fastgate.dataplane.exchange.sides cimport Exchange
+from fastgate.dataplane.http.message cimport Head
 
 cdef enum:
     REFUSAL_BYTES = 320

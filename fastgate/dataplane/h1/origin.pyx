@@ -1,6 +1,6 @@
 """Connections to endpoints, and the answers that come over them. Runs in: worker.
 
-An Upstream is connecting, busy with one exchange, or idle in its pool. While
+An H1Origin is connecting, busy with one exchange, or idle in its pool. While
 busy, what it reads is first a response head (perhaps after interim ones), then a
 body whose end is known by count, by chunks or by the end of the connection
 (RFC 9112 section 6.3). Anything that arrives outside that, ends the connection.
@@ -12,6 +12,8 @@ from libc.stdint cimport int64_t, uint32_t
 from fastgate.dataplane.base.atomics cimport fg_bump32
 from fastgate.dataplane.base.faults cimport (
     FAULT_CONNECT,
+    FAULT_HEAD_TOO_LARGE,
+    FAULT_INTERNAL,
     FAULT_LOCAL_CONNECT,
     FAULT_NONE,
     FAULT_OVERLOAD,
@@ -19,7 +21,9 @@ from fastgate.dataplane.base.faults cimport (
     FAULT_UPSTREAM_CUT,
     FAULT_UPSTREAM_RESET,
 )
-from fastgate.dataplane.base.memory cimport bytes_len, slab_give, slab_take
+from fastgate.dataplane.base.memory cimport (
+    bytes_len, bytes_reserve, slab_give, slab_take,
+)
 from fastgate.dataplane.base.system cimport (
     AF_UNIX,
     EACCES,
@@ -64,19 +68,10 @@ from fastgate.dataplane.base.wheel cimport timer_set
 from fastgate.dataplane.conn.conn cimport (
     FIN_READ,
     FIN_SEEN,
-    KIND_UPSTREAM,
-    LIFE_BUSY,
-    LIFE_CONNECTING,
-    LIFE_IDLE,
-    LIFE_LEAVING,
+    KIND_ORIGIN,
     LEAVE_LOOK_MS,
-    READS_PER_TURN,
     Conn,
-    Exchange,
-    Pool,
-    SideOps,
-    Upstream,
-    Worker,
+    Owner,
     conn_close,
     conn_end,
     conn_flush,
@@ -88,10 +83,28 @@ from fastgate.dataplane.conn.conn cimport (
     conn_send,
     conn_write,
 )
-from fastgate.dataplane.conn.steps cimport (
+from fastgate.dataplane.exchange.exchange cimport (
+    origin_fault, origin_flushed, origin_ready, response_body, response_end,
+    response_head, wake_queue,
+)
+from fastgate.dataplane.exchange.sides cimport (
+    QUEUED_FOR_EVER, Exchange, OriginOps, is_full,
+)
+from fastgate.dataplane.exchange.steps cimport (
     STEP_FORWARD, STEP_RELAY, STEP_TUNNEL, step_info,
 )
 from fastgate.dataplane.h1.chunked cimport chunk_rule
+from fastgate.dataplane.h1.connections cimport (
+    LIFE_BUSY,
+    LIFE_CONNECTING,
+    LIFE_IDLE,
+    LIFE_LEAVING,
+    READS_PER_TURN,
+    REQUEST_HEAD_BYTES,
+    Pool,
+    h1,
+    origin_of,
+)
 from fastgate.dataplane.h1.pool cimport (
     pool_count, pool_oldest, pool_put, pool_remove, pool_take,
 )
@@ -99,29 +112,24 @@ from fastgate.dataplane.h1.reader cimport (
     FOUND_BODY, FOUND_FAULT, FOUND_HEAD, Reading, reader_drop, reader_expect,
     reader_init, reader_next, reader_recall,
 )
-from fastgate.dataplane.h1.write cimport write_chunk
+from fastgate.dataplane.h1.write cimport write_chunk, write_request
 from fastgate.dataplane.http.fields cimport same_name
 from fastgate.dataplane.http.message cimport (
-    BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW, H_KEEP_ALIVE, Field,
+    BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW, H_KEEP_ALIVE, Field, Head,
 )
-from fastgate.dataplane.http.outgoing cimport Framing
+from fastgate.dataplane.http.outgoing cimport RequestFacts, RequestShape
 from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
 from fastgate.dataplane.shared.slots cimport count_connection
 
 cdef enum:
     LONGEST_KEEP_S = 100000     # more than a day: the setting is less
+    HEAD_USUAL_BYTES = 2048     # room for the request head as it goes upstream
 
 
 # --- opening and closing ---------------------------------------------------
 
-cdef int upstream_open(
-    Worker *w, Exchange *x, int endpoint, Upstream **opened
-) noexcept nogil:
-    """A connection to `endpoint` for `x`: LIFE_BUSY when it can be used at once.
-
-    opened   set when FAULT_NONE is returned
-    returns  a Fault that says whose it is; x.attempt.os_error is then the errno,
-             0 if no system call was made
+cdef int origin_open(Worker *w, Exchange *x, bint *ready) noexcept nogil:
+    """Become x.origin: a connection from the pool, or a new one.
 
     A request that could not be sent again if a pooled connection is found dead is
     worth a system call that asks the kernel first.
@@ -129,26 +137,28 @@ cdef int upstream_open(
     cdef bint check = not (
         x.idempotent and x.request_kind == BODY_NONE and not x.wants_tunnel
     )
-    cdef Pool *pool = &w.pools[endpoint]
-    cdef Upstream *u
+    cdef int endpoint = x.attempt.endpoint
+    cdef Pool *pool = &h1(w).pools[endpoint]
+    cdef H1Origin *u
     if (
         x.attempt.replayed and pool.oldest is not NULL
         and pool.most_open and pool.open >= pool.most_open
     ):
         # A replay wants a new connection: an idle one makes room for it.
-        upstream_close(w, pool.oldest, False)
+        origin_close(w, pool.oldest, False)
+    ready[0] = True
     while not x.attempt.replayed:
         u = pool_take(w, endpoint)
         if u is NULL:
             break
         if not check or stands(u):
-            opened[0] = u
+            bind(u, x)
             return FAULT_NONE
-        upstream_close(w, u, False)
-    return dial(w, x, endpoint, opened)
+        origin_close(w, u, False)
+    return dial(w, x, endpoint, ready)
 
 
-cdef bint stands(const Upstream *u) noexcept nogil:
+cdef bint stands(const H1Origin *u) noexcept nogil:
     """Neither its FIN nor an answer that nobody asked for has come."""
     cdef char peeked
     return (
@@ -157,14 +167,14 @@ cdef bint stands(const Upstream *u) noexcept nogil:
 
 
 cdef int dial(
-    Worker *w, Exchange *x, int endpoint, Upstream **opened
+    Worker *w, Exchange *x, int endpoint, bint *ready
 ) noexcept nogil:
     cdef const EndpointPlan *plan = &w.endpoint_plans[endpoint]
     cdef int one = 1
     cdef int fd
     cdef int family = plan.socket_address.ss_family
     cdef bint pending = False
-    cdef Upstream *u
+    cdef H1Origin *u
     x.attempt.os_error = 0
     if plan.socket_address_len == 0:
         # Its name stands for no address: nothing to be found there.
@@ -181,45 +191,49 @@ cdef int dial(
             close(fd)
             return refusal(x, x.attempt.os_error, family)
         pending = True
-    u = <Upstream *>slab_take(&w.upstreams)
+    u = <H1Origin *>slab_take(&h1(w).origins)
     if u is NULL:
         close(fd)
         return refusal(x, ENOMEM, family)
-    if conn_open(w, &u.conn, fd, KIND_UPSTREAM, True) < 0:
+    if conn_open(w, &u.conn, fd, KIND_ORIGIN, &OWNER, True) < 0:
         x.attempt.os_error = errno
         close(fd)
         u.conn.fd = -1
-        slab_give(&w.upstreams, u)
+        slab_give(&h1(w).origins, u)
         return refusal(x, x.attempt.os_error, family)
-    u.exchange = NULL
+    u.origin.ops = &OPS
+    u.origin.exchange = NULL
     u.pool_next = NULL
     u.pool_prev = NULL
     u.endpoint = endpoint
     u.life = LIFE_CONNECTING if pending else LIFE_BUSY
-    u.reused = 0
+    u.origin.reused = 0
     u.keep_ms = -1
     reader_init(&u.reader, True, plan_of(w, u).lenient)
     pool_count(w, endpoint, 1)
     fg_bump32(&w.row.upstream_connections, 1)
     count_connection(w.shared, w.slot, endpoint)
-    opened[0] = u
+    bind(u, x)
+    if pending:
+        ready[0] = False
+        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).connect_timeout_ms)
     return FAULT_NONE
 
 
 cdef int open_socket(Worker *w, int family) noexcept nogil:
     """A socket, for which an idle connection to anywhere gives its descriptor."""
     cdef int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    if fd < 0 and (errno == EMFILE or errno == ENFILE) and upstream_retire(w):
+    if fd < 0 and (errno == EMFILE or errno == ENFILE) and origin_retire(w):
         fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     return fd
 
 
-cdef bint upstream_retire(Worker *w) noexcept nogil:
+cdef bint origin_retire(Worker *w) noexcept nogil:
     """Close an idle connection, to anywhere, for its descriptor. False: none is."""
-    cdef Upstream *idle = pool_oldest(w)
+    cdef H1Origin *idle = pool_oldest(w)
     if idle is NULL:
         return False
-    upstream_close(w, idle, False)
+    origin_close(w, idle, False)
     return True
 
 
@@ -253,71 +267,47 @@ cdef int opening_fault(int error, bint is_unix) noexcept nogil:
     return FAULT_CONNECT
 
 
-cdef void upstream_bind(Worker *w, Upstream *u, Exchange *x) noexcept nogil:
+cdef void bind(H1Origin *u, Exchange *x) noexcept nogil:
     """`u` serves `x` from now on."""
-    u.exchange = x
-    x.upstream = u
-    u.answered = 0
+    u.origin.exchange = x
+    x.origin = &u.origin
+    u.origin.answered = 0
     u.head_done = 0
     u.keep_alive = 0
-    if u.life == LIFE_CONNECTING:
-        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).connect_timeout_ms)
 
 
-cdef void upstream_close(Worker *w, Upstream *u, bint reset) noexcept nogil:
+cdef void origin_close(Worker *w, H1Origin *u, bint reset) noexcept nogil:
     """Close `u`, whatever it was doing. Its exchange hears nothing of it."""
     if u.life == LIFE_IDLE:
         pool_remove(w, u)
-    if u.exchange is not NULL:
-        u.exchange.upstream = NULL
-        u.exchange = NULL
+    if u.origin.exchange is not NULL:
+        u.origin.exchange.origin = NULL
+        u.origin.exchange = NULL
     conn_close(w, &u.conn, reset)
     reader_drop(&u.reader)
     pool_count(w, u.endpoint, -1)
     fg_bump32(&w.row.upstream_connections, -1)
-    slab_give(&w.upstreams, u)
+    slab_give(&h1(w).origins, u)
 
 
-cdef void upstream_release(Worker *w, Exchange *x) noexcept nogil:
-    """The exchange has its whole answer: keep the connection if it is clean."""
-    cdef Upstream *u = x.upstream
-    if (
-        u.keep_alive
-        and u.keep_ms != 0
-        and x.request_done
-        and not w.draining
-        and not u.conn.broken
-        and not u.conn.peer_ended
-        and not u.conn.readable
-        and bytes_len(&u.reader.kept) == 0
-        and bytes_len(&u.conn.output) == 0
-        and w.pools[u.endpoint].idle < plan_of(w, u).upstream_pool
-    ):
-        u.exchange = NULL
-        x.upstream = NULL
-        pool_put(w, u)
-    else:
-        upstream_close(w, u, False)
-
-
-cdef void leave(Worker *w, Upstream *u) noexcept nogil:
+cdef void leave(Worker *w, H1Origin *u) noexcept nogil:
     """LIFE_LEAVING: close when the endpoint has all, or takes no more."""
     cdef int group = w.endpoint_plans[u.endpoint].upstream
     if conn_has_left(w, &u.conn):
-        upstream_close(w, u, True)
-        w.events.upstream_room(w, group)
+        origin_close(w, u, True)
+        wake_queue(w, group)
     else:
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + LEAVE_LOOK_MS)
 
 
-cdef const UpstreamPlan *plan_of(Worker *w, Upstream *u) noexcept nogil:
+cdef const UpstreamPlan *plan_of(Worker *w, H1Origin *u) noexcept nogil:
     return &w.upstream_plans[w.endpoint_plans[u.endpoint].upstream]
 
 
 # --- events ----------------------------------------------------------------
 
-cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil:
-    cdef Conn *c = &u.conn
+cdef void origin_event(Worker *w, Conn *c, uint32_t events) noexcept nogil:
+    cdef H1Origin *u = <H1Origin *>c
     cdef uint32_t generation = c.item.generation
     if u.life == LIFE_CONNECTING:
         connected(w, u, events)
@@ -331,9 +321,9 @@ cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil
     if events & EPOLLOUT and bytes_len(&c.output):
         conn_flush(w, c)
         if (
-            bytes_len(&c.output) == 0 and not c.broken and u.exchange is not NULL
+            bytes_len(&c.output) == 0 and not c.broken and u.origin.exchange is not NULL
         ):
-            w.events.upstream_flushed(w, u.exchange)
+            origin_flushed(w, u.origin.exchange)
             if c.item.generation != generation:
                 # The last byte of a tunnel: `u` is closed.
                 return
@@ -342,18 +332,18 @@ cdef void upstream_event(Worker *w, Upstream *u, uint32_t events) noexcept nogil
             c.broken = 1
         leave(w, u)
     elif c.readable or c.broken:
-        upstream_run(w, u)
+        origin_run(w, c)
 
 
-cdef void connected(Worker *w, Upstream *u, uint32_t events) noexcept nogil:
+cdef void connected(Worker *w, H1Origin *u, uint32_t events) noexcept nogil:
     cdef int error = 0
     cdef socklen_t n = sizeof(error)
-    cdef Exchange *x = u.exchange
+    cdef Exchange *x = u.origin.exchange
     if events & (EPOLLERR | EPOLLHUP):
         if getsockopt(u.conn.fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0:
             error = errno
         if error:
-            w.events.upstream_fault(
+            origin_fault(
                 w, x,
                 refusal(
                     x, error,
@@ -369,17 +359,18 @@ cdef void connected(Worker *w, Upstream *u, uint32_t events) noexcept nogil:
     if events & EPOLLRDHUP:
         u.conn.peer_ended = FIN_SEEN
         u.conn.readable = 1
-    w.events.upstream_ready(w, x)
+    origin_ready(w, x)
     if u.conn.readable:
         conn_queue(w, &u.conn)
 
 
-cdef void upstream_timer(Worker *w, Upstream *u) noexcept nogil:
-    cdef Exchange *x = u.exchange
+cdef void origin_timer(Worker *w, Conn *c) noexcept nogil:
+    cdef H1Origin *u = <H1Origin *>c
+    cdef Exchange *x = u.origin.exchange
     if u.life == LIFE_LEAVING:
         leave(w, u)
     elif u.life == LIFE_IDLE or x is NULL:
-        upstream_close(w, u, False)
+        origin_close(w, u, False)
     elif (
         not x.request_done
         and (x.step == STEP_FORWARD or x.step == STEP_RELAY)
@@ -388,18 +379,18 @@ cdef void upstream_timer(Worker *w, Upstream *u) noexcept nogil:
         # The endpoint has all there is of the request: it may be waiting for the
         # rest, and that is the client's to send, in body_timeout.
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).upstream_timeout_ms)
-    elif u.head_done and x.client_ops.is_full(w, x):
+    elif u.head_done and is_full(w, x.client.ops.queued(w, x)):
         # It is us who do not read: the client's own timer decides.
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).between_timeout_ms)
     else:
-        w.events.upstream_fault(w, x, step_info(x.step).late)
+        origin_fault(w, x, step_info(x.step).late)
 
 
 # --- reading ---------------------------------------------------------------
 
-cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
+cdef void origin_run(Worker *w, Conn *c) noexcept nogil:
     """Read and pass on while there is something and the client takes it."""
-    cdef Conn *c = &u.conn
+    cdef H1Origin *u = <H1Origin *>c
     cdef uint32_t generation = c.item.generation
     cdef int turns = 0
     cdef int found
@@ -412,14 +403,14 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
     if u.life == LIFE_IDLE and not (c.readable or c.broken):
         # It came into its pool while it stood in the run queue.
         return
-    if u.life == LIFE_IDLE or u.exchange is NULL:
+    if u.life == LIFE_IDLE or u.origin.exchange is NULL:
         # Closed by the other end, or speaking without being asked.
-        upstream_close(w, u, False)
+        origin_close(w, u, False)
         return
     bytes.n = 0
-    while c.item.generation == generation and u.exchange is not NULL:
+    while c.item.generation == generation and u.origin.exchange is not NULL:
         found = reader_next(
-            &u.reader, &bytes, &w.response, &w.gateway.response_head
+            &u.reader, &bytes, &h1(w).response, &w.gateway.response_head
         )
         if found == FOUND_HEAD:
             head_complete(w, u)
@@ -431,7 +422,9 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
         elif c.broken and not c.readable:
             lost(w, u)
             return
-        elif u.head_done and u.exchange.client_ops.is_full(w, u.exchange):
+        elif u.head_done and is_full(
+            w, u.origin.exchange.client.ops.queued(w, u.origin.exchange)
+        ):
             return
         elif turns >= READS_PER_TURN:
             conn_queue(w, c)
@@ -442,7 +435,7 @@ cdef void upstream_run(Worker *w, Upstream *u) noexcept nogil:
                 return
 
 
-cdef inline bint read_more(Worker *w, Upstream *u, Reading *bytes) noexcept nogil:
+cdef inline bint read_more(Worker *w, H1Origin *u, Reading *bytes) noexcept nogil:
     """What was kept of a head and what the socket has, into scratch. False: nothing."""
     cdef Conn *c = &u.conn
     cdef size_t held
@@ -452,7 +445,7 @@ cdef inline bint read_more(Worker *w, Upstream *u, Reading *bytes) noexcept nogi
     held = reader_recall(&u.reader, w.scratch)
     n = conn_recv(w, c, w.scratch + held, w.scratch_bytes - held)
     if n > 0:
-        u.answered = 1
+        u.origin.answered = 1
         bytes.at = w.scratch
         bytes.n = held + <size_t>n
         return True
@@ -461,24 +454,24 @@ cdef inline bint read_more(Worker *w, Upstream *u, Reading *bytes) noexcept nogi
     return False
 
 
-cdef void lost(Worker *w, Upstream *u) noexcept nogil:
+cdef void lost(Worker *w, H1Origin *u) noexcept nogil:
     """The connection ended: perhaps that is the end of the answer."""
-    cdef Exchange *x = u.exchange
+    cdef Exchange *x = u.origin.exchange
     x.attempt.os_error = u.conn.os_error
-    w.response.rule = NULL
+    x.rule = NULL
     if not u.head_done:
-        w.events.upstream_fault(w, x, FAULT_UPSTREAM_RESET)
+        origin_fault(w, x, FAULT_UPSTREAM_RESET)
     elif u.reader.body_kind == BODY_RAW and not u.conn.broken:
         u.keep_alive = 0
         u.conn.readable = 0
-        w.events.response_end(w, x)
+        response_end(w, x)
     else:
-        w.events.upstream_fault(w, x, FAULT_UPSTREAM_CUT)
+        origin_fault(w, x, FAULT_UPSTREAM_CUT)
 
 
-cdef void body_piece(Worker *w, Upstream *u, const Reading *bytes) noexcept nogil:
+cdef void body_piece(Worker *w, H1Origin *u, const Reading *bytes) noexcept nogil:
     """A piece of the answer's body, or its end, or both."""
-    cdef Exchange *x = u.exchange
+    cdef Exchange *x = u.origin.exchange
     cdef uint32_t generation = u.conn.item.generation
     if bytes.body_len:
         timer_set(
@@ -487,48 +480,52 @@ cdef void body_piece(Worker *w, Upstream *u, const Reading *bytes) noexcept nogi
                 else plan_of(w, u).between_timeout_ms
             ),
         )
-        w.events.response_body(w, x, bytes.body, bytes.body_len)
-        if u.conn.item.generation != generation or u.exchange is not x:
+        response_body(w, x, bytes.body, bytes.body_len)
+        if u.conn.item.generation != generation or u.origin.exchange is not x:
             return
     if bytes.is_end:
         if bytes.n:
             # More than was announced: not ours, and never anybody's answer.
             u.keep_alive = 0
-        w.events.response_end(w, x)
+        response_end(w, x)
 
 
-cdef void bad_piece(Worker *w, Upstream *u, int fault) noexcept nogil:
+cdef void bad_piece(Worker *w, H1Origin *u, int fault) noexcept nogil:
+    cdef Exchange *x = u.origin.exchange
     if u.head_done:
-        w.response.rule = chunk_rule(&u.reader.parser)
+        x.rule = chunk_rule(&u.reader.parser)
         fault = FAULT_UPSTREAM_CUT
-    w.events.upstream_fault(w, u.exchange, fault)
+    else:
+        x.rule = h1(w).response.rule
+        x.rule_at = h1(w).response.rule_at
+    origin_fault(w, x, fault)
 
 
-cdef void head_complete(Worker *w, Upstream *u) noexcept nogil:
-    """w.response is a whole head: final, or interim and to be followed by one."""
-    cdef Exchange *x = u.exchange
+cdef void head_complete(Worker *w, H1Origin *u) noexcept nogil:
+    """h1(w).response is a whole head: final, or interim and to be followed by one."""
+    cdef Exchange *x = u.origin.exchange
     cdef Conn *c = &u.conn
-    cdef int status = w.response.status
+    cdef int status = h1(w).response.status
     if status < 200 and status != 101:
-        w.events.response_head(w, x)
+        response_head(w, x, &h1(w).response)
         return
     u.head_done = 1
-    u.keep_alive = w.response.keep_alive
-    if w.response.field_of[<int>H_KEEP_ALIVE] >= 0:
+    u.keep_alive = h1(w).response.keep_alive
+    if h1(w).response.field_of[<int>H_KEEP_ALIVE] >= 0:
         u.keep_ms = keep_time(
-            &w.response.fields[w.response.field_of[<int>H_KEEP_ALIVE]]
+            &h1(w).response.fields[h1(w).response.field_of[<int>H_KEEP_ALIVE]]
         )
     if x.is_head or status == 204 or status == 304:
         # None, whatever its fields announce: it ends at once.
         reader_expect(&u.reader, BODY_COUNTED, 0)
-    elif w.response.chunked and status != 101:
+    elif h1(w).response.chunked and status != 101:
         reader_expect(&u.reader, BODY_CHUNKED, 0)
-    elif w.response.content_length >= 0 and status != 101:
-        reader_expect(&u.reader, BODY_COUNTED, w.response.content_length)
+    elif h1(w).response.content_length >= 0 and status != 101:
+        reader_expect(&u.reader, BODY_COUNTED, h1(w).response.content_length)
     else:
         reader_expect(&u.reader, BODY_RAW, 0)
     timer_set(&w.wheel, &c.timer, w.now_ms + plan_of(w, u).between_timeout_ms)
-    w.events.response_head(w, x)
+    response_head(w, x, &h1(w).response)
 
 
 cdef int64_t keep_time(const Field *f) noexcept nogil:
@@ -562,22 +559,35 @@ cdef int64_t keep_time(const Field *f) noexcept nogil:
 
 # --- what the exchange asks of this side -----------------------------------
 
-cdef int send_head(Worker *w, Exchange *x, const Framing *framing) noexcept nogil:
-    """The request head was written when the exchange began, to be sent again."""
-    if x.request_done and bytes_len(&x.body) == 0:
-        conn_send(w, &x.upstream.conn, x.head.data, bytes_len(&x.head))
-    else:
-        # What of the body is here already leaves in the same segment.
-        conn_write(w, &x.upstream.conn, x.head.data, bytes_len(&x.head))
-    timer_set(
-        &w.wheel, &x.upstream.conn.timer,
-        w.now_ms + plan_of(w, x.upstream).upstream_timeout_ms,
-    )
+cdef int pack(
+    Worker *w, Exchange *x, const Head *h, const RequestFacts *facts
+) noexcept nogil:
+    """Most heads fit a small buffer; the room for any is made when one does not."""
+    cdef const RequestShape *shape = &w.routes[x.route].request
+    cdef ssize_t n
+    if not bytes_reserve(&x.head, HEAD_USUAL_BYTES):
+        return FAULT_INTERNAL
+    n = write_request(x.head.data, x.head.size, h, shape, facts)
+    if n == -FAULT_HEAD_TOO_LARGE and bytes_reserve(&x.head, REQUEST_HEAD_BYTES):
+        n = write_request(x.head.data, x.head.size, h, shape, facts)
+    if n < 0:
+        return <int>-n
+    x.head.end = <uint32_t>n
     return FAULT_NONE
 
 
+cdef void send_head(Worker *w, Exchange *x) noexcept nogil:
+    cdef H1Origin *u = origin_of(x)
+    if x.request_done and bytes_len(&x.body) == 0:
+        conn_send(w, &u.conn, x.head.data, bytes_len(&x.head))
+    else:
+        # What of the body is here already leaves in the same segment.
+        conn_write(w, &u.conn, x.head.data, bytes_len(&x.head))
+    timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).upstream_timeout_ms)
+
+
 cdef void send_body(Worker *w, Exchange *x, const char *data, size_t n) noexcept nogil:
-    cdef Upstream *u = x.upstream
+    cdef H1Origin *u = origin_of(x)
     if x.request_kind == BODY_CHUNKED:
         write_chunk(w, &u.conn, data, n)
     else:
@@ -590,55 +600,109 @@ cdef void send_body(Worker *w, Exchange *x, const char *data, size_t n) noexcept
 
 
 cdef void send_end(Worker *w, Exchange *x) noexcept nogil:
+    cdef H1Origin *u = origin_of(x)
     if x.step == STEP_TUNNEL:
-        conn_end(w, &x.upstream.conn)
+        conn_end(w, &u.conn)
     elif x.request_kind == BODY_CHUNKED:
-        conn_write(w, &x.upstream.conn, b"0\r\n\r\n", 5)
+        conn_write(w, &u.conn, b"0\r\n\r\n", 5)
     if x.step == STEP_FORWARD:
         # The time to answer counts from the end of the request.
         timer_set(
-            &w.wheel, &x.upstream.conn.timer,
-            w.now_ms + plan_of(w, x.upstream).upstream_timeout_ms,
+            &w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).upstream_timeout_ms
         )
 
 
+cdef void tunnel(Worker *w, Exchange *x) noexcept nogil:
+    cdef H1Origin *u = origin_of(x)
+    timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).tunnel_timeout_ms)
+
+
 cdef void cut(Worker *w, Exchange *x) noexcept nogil:
-    cdef Upstream *u = x.upstream
-    if u is not NULL:
-        u.exchange = NULL
-        x.upstream = NULL
-        u.life = LIFE_LEAVING
-        reader_drop(&u.reader)
-        conn_leave(w, &u.conn)
-        leave(w, u)
+    cdef H1Origin *u = origin_of(x)
+    u.origin.exchange = NULL
+    x.origin = NULL
+    u.life = LIFE_LEAVING
+    reader_drop(&u.reader)
+    conn_leave(w, &u.conn)
+    leave(w, u)
 
 
 cdef void reset(Worker *w, Exchange *x) noexcept nogil:
-    if x.upstream is not NULL:
-        upstream_close(w, x.upstream, True)
+    origin_close(w, origin_of(x), True)
 
 
 cdef void resume(Worker *w, Exchange *x) noexcept nogil:
-    if x.upstream is not NULL:
-        conn_queue(w, &x.upstream.conn)
+    conn_queue(w, &origin_of(x).conn)
 
 
-cdef bint is_full(Worker *w, Exchange *x) noexcept nogil:
-    return (
-        x.upstream is not NULL
-        and bytes_len(&x.upstream.conn.output) >= w.gateway.buffer_response_bytes
-    )
+cdef size_t queued(Worker *w, Exchange *x) noexcept nogil:
+    cdef const Conn *c = &origin_of(x).conn
+    return QUEUED_FOR_EVER if c.broken else bytes_len(&c.output)
 
 
-cdef SideOps SIDE
-SIDE.head = send_head
-SIDE.body = send_body
-SIDE.end = send_end
-SIDE.cut = cut
-SIDE.reset = reset
-SIDE.resume = resume
-SIDE.is_full = is_full
+cdef void release(Worker *w, Exchange *x) noexcept nogil:
+    """Keep the connection if it is clean, and if there is room in the pool."""
+    cdef H1Origin *u = origin_of(x)
+    if (
+        u.keep_alive
+        and u.keep_ms != 0
+        and x.request_done
+        and not w.draining
+        and not u.conn.broken
+        and not u.conn.peer_ended
+        and not u.conn.readable
+        and bytes_len(&u.reader.kept) == 0
+        and bytes_len(&u.conn.output) == 0
+        and h1(w).pools[u.endpoint].idle < plan_of(w, u).upstream_pool
+    ):
+        u.origin.exchange = NULL
+        x.origin = NULL
+        pool_put(w, u)
+    else:
+        origin_close(w, u, False)
 
 
-cdef const SideOps *upstream_side() noexcept nogil:
-    return &SIDE
+cdef OriginOps OPS
+OPS.pack = pack
+OPS.open = origin_open
+OPS.head = send_head
+OPS.body = send_body
+OPS.end = send_end
+OPS.tunnel = tunnel
+OPS.cut = cut
+OPS.reset = reset
+OPS.resume = resume
+OPS.queued = queued
+OPS.release = release
+
+
+cdef const OriginOps *h1_origin_ops() noexcept:
+    return &OPS
+
+
+# --- what the loop asks, beside the events -----------------------------------
+
+cdef void early_event(Worker *w, Conn *c, uint32_t events) noexcept nogil:
+    """Its end, or an answer that nobody asked for: it must not become the answer to a
+    request of the same batch.
+    """
+    if (<H1Origin *>c).life == LIFE_IDLE:
+        origin_event(w, c, events)
+
+
+cdef void drain(Worker *w, Conn *c) noexcept nogil:
+    """It goes with its exchange, or when its pool lets it go."""
+
+
+cdef void close_now(Worker *w, Conn *c) noexcept nogil:
+    origin_close(w, <H1Origin *>c, False)
+
+
+cdef Owner OWNER
+OWNER.event = origin_event
+OWNER.early = early_event
+OWNER.run = origin_run
+OWNER.timer = origin_timer
+OWNER.drain = drain
+OWNER.close = close_now
+OWNER.watches_pace = False

@@ -3,10 +3,11 @@
 Runs in: worker.
 """
 
-from fastgate.dataplane.conn.conn cimport Upstream, Worker
+from fastgate.dataplane.conn.conn cimport Worker
+from fastgate.dataplane.h1.connections cimport H1Origin
 
-cdef Upstream *pool_take(Worker *w, int endpoint) noexcept nogil
-cdef Upstream *pool_oldest(Worker *w) noexcept nogil
-cdef void pool_put(Worker *w, Upstream *u) noexcept nogil
-cdef void pool_remove(Worker *w, Upstream *u) noexcept nogil
+cdef H1Origin *pool_take(Worker *w, int endpoint) noexcept nogil
+cdef H1Origin *pool_oldest(Worker *w) noexcept nogil
+cdef void pool_put(Worker *w, H1Origin *u) noexcept nogil
+cdef void pool_remove(Worker *w, H1Origin *u) noexcept nogil
 cdef void pool_count(Worker *w, int endpoint, int by) noexcept nogil

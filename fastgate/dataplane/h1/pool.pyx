@@ -8,29 +8,29 @@ from libc.stdint cimport int64_t
 
 from fastgate.dataplane.balance.policies cimport set_full
 from fastgate.dataplane.base.wheel cimport timer_set
-from fastgate.dataplane.conn.conn cimport LIFE_BUSY, LIFE_IDLE, Pool, Upstream, Worker
+from fastgate.dataplane.h1.connections cimport LIFE_BUSY, LIFE_IDLE, Pool, h1
 
 
-cdef Upstream *pool_take(Worker *w, int endpoint) noexcept nogil:
+cdef H1Origin *pool_take(Worker *w, int endpoint) noexcept nogil:
     """The newest idle connection to `endpoint`, or NULL."""
-    cdef Upstream *u = w.pools[endpoint].newest
+    cdef H1Origin *u = h1(w).pools[endpoint].newest
     if u is not NULL:
         pool_remove(w, u)
         u.life = LIFE_BUSY
     return u
 
 
-cdef Upstream *pool_oldest(Worker *w) noexcept nogil:
+cdef H1Origin *pool_oldest(Worker *w) noexcept nogil:
     """Of all idle connections, to whatever endpoint, one that would go soonest.
 
     It stays in its pool; NULL: none is idle. A walk over the endpoints, made when
     descriptors have run out, so that the plain path keeps no list for it.
     """
-    cdef Upstream *oldest = NULL
-    cdef Upstream *u
+    cdef H1Origin *oldest = NULL
+    cdef H1Origin *u
     cdef int endpoint
     for endpoint in range(w.n_endpoints):
-        u = w.pools[endpoint].oldest
+        u = h1(w).pools[endpoint].oldest
         if u is not NULL and (
             oldest is NULL
             or u.conn.timer.deadline_ms < oldest.conn.timer.deadline_ms
@@ -39,16 +39,16 @@ cdef Upstream *pool_oldest(Worker *w) noexcept nogil:
     return oldest
 
 
-cdef void pool_put(Worker *w, Upstream *u) noexcept nogil:
+cdef void pool_put(Worker *w, H1Origin *u) noexcept nogil:
     """Keep `u`, which is between exchanges: pool_idle, or less if its peer says so."""
-    cdef Pool *pool = &w.pools[u.endpoint]
+    cdef Pool *pool = &h1(w).pools[u.endpoint]
     cdef int64_t keep_ms = w.upstream_plans[
         w.endpoint_plans[u.endpoint].upstream
     ].upstream_idle_ms
     if 0 <= u.keep_ms < keep_ms:
         keep_ms = u.keep_ms
     u.life = LIFE_IDLE
-    u.reused = 1
+    u.origin.reused = 1
     u.pool_prev = NULL
     u.pool_next = pool.newest
     if pool.newest is not NULL:
@@ -61,9 +61,9 @@ cdef void pool_put(Worker *w, Upstream *u) noexcept nogil:
     timer_set(&w.wheel, &u.conn.timer, w.now_ms + keep_ms)
 
 
-cdef void pool_remove(Worker *w, Upstream *u) noexcept nogil:
+cdef void pool_remove(Worker *w, H1Origin *u) noexcept nogil:
     """Take `u`, which must be idle, out of its list."""
-    cdef Pool *pool = &w.pools[u.endpoint]
+    cdef Pool *pool = &h1(w).pools[u.endpoint]
     if u.pool_prev is not NULL:
         u.pool_prev.pool_next = u.pool_next
     else:
@@ -80,7 +80,7 @@ cdef void pool_remove(Worker *w, Upstream *u) noexcept nogil:
 
 cdef void pool_count(Worker *w, int endpoint, int by) noexcept nogil:
     """A connection to `endpoint` was opened (1) or closed (-1)."""
-    cdef Pool *pool = &w.pools[endpoint]
+    cdef Pool *pool = &h1(w).pools[endpoint]
     pool.open += by
     note_room(w, pool)
 
@@ -89,6 +89,6 @@ cdef inline void note_room(Worker *w, Pool *pool) noexcept nogil:
     """Keep the group's knowledge of who has a connection to give."""
     if pool.most_open:
         set_full(
-            &w.groups[pool.group], pool.member,
+            &w.groups[pool.upstream], pool.member,
             pool.open >= pool.most_open and pool.idle == 0,
         )

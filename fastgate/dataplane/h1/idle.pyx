@@ -7,7 +7,7 @@ cdef enum:
     LOOKS = 64                  # clients looked at to find one
 
 
-cdef bint has_news(const Downstream *d) noexcept nogil:
+cdef bint has_news(const H1Client *d) noexcept nogil:
     """Has an idle client sent something, though perhaps only as far as the kernel?
 
     A close would lose it, and reset the connection (RFC 9112 section 9.6).
@@ -21,13 +21,13 @@ cdef bint has_news(const Downstream *d) noexcept nogil:
     )
 
 
-cdef Downstream *idle_longest(Worker *w) noexcept nogil:
+cdef H1Client *idle_longest(Worker *w) noexcept nogil:
     """The client that has been idle longest, or NULL if none may be closed.
 
     One whose next request is here already is passed over. After LOOKS of those the
     search is given up.
     """
-    cdef Downstream *d = w.idle_first
+    cdef H1Client *d = h1(w).idle_first
     cdef int looks = LOOKS
     while d is not NULL and looks:
         looks -= 1
