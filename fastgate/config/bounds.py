@@ -34,5 +34,7 @@ LEAST_LOG_BUFFER_BYTES = 16384
 METHOD_BYTES = 32
 # Of the Server field: an answer of the gateway's own has 1024 bytes in all.
 SERVER_BYTES = 256
+# Of an error page and of the body of `respond`: every worker holds them all.
+PAGE_BYTES = 65536
 # sockaddr_un holds 108 bytes with its terminating zero.
 UNIX_PATH_BYTES = 107

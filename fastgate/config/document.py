@@ -8,7 +8,7 @@ Runs in: the command line, for whoever changes the model:
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -18,9 +18,12 @@ from fastgate.config.knobs import GROUPS, KNOBS
 from fastgate.config.model import (
     Config,
     Endpoint,
+    Gateway,
     HeaderRules,
     Listener,
     Match,
+    Redirect,
+    Respond,
     Route,
     Upstream,
 )
@@ -107,6 +110,8 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("endpoints of an upstream", Endpoint),
     ("[[routes]]", Route),
     ("match of a route", Match),
+    ("respond of a route", Respond),
+    ("redirect of a route", Redirect),
     ("request_headers and response_headers of a route", HeaderRules),
 )
 
@@ -145,14 +150,22 @@ def _lines() -> Iterator[str]:
         yield "| key | flag, variable | value | default | nginx | HAProxy | |"
         yield "|---|---|---|---|---|---|---|"
         yield from (_knob_row(k) for k in KNOBS.values() if k.group == group)
+    yield "\n### tables\n"
+    yield from _fields(Gateway, but=KNOBS)
     for title, model in TABLES:
         yield f"\n## {title}\n"
-        yield "| key | |"
-        yield "|---|---|"
-        for key, field in model.model_fields.items():
-            needed = field.default is PydanticUndefined and not field.default_factory
-            text = _cell(field.description or "")
-            yield f"| `{key}` | {text}{' **Required.**' if needed else ''} |"
+        yield from _fields(model)
+
+
+def _fields(model: type[BaseModel], but: Container[str] = ()) -> Iterator[str]:
+    yield "| key | |"
+    yield "|---|---|"
+    for key, field in model.model_fields.items():
+        if key in but:
+            continue
+        needed = field.default is PydanticUndefined and not field.default_factory
+        text = _cell(field.description or "")
+        yield f"| `{key}` | {text}{' **Required.**' if needed else ''} |"
 
 
 def markdown() -> str:

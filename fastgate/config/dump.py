@@ -16,9 +16,7 @@ from fastgate.config.load import Loaded
 from fastgate.config.locate import Path
 from fastgate.config.model import (
     Endpoint,
-    HeaderRules,
     Listener,
-    Match,
     Route,
     Upstream,
 )
@@ -49,7 +47,7 @@ def _value(value: object) -> str:
         if value.weight != 1:
             return _table_text({"address": value.address, "weight": value.weight})
         text = quote(value.address)
-    elif isinstance(value, HeaderRules | Match):
+    elif isinstance(value, BaseModel):
         text = _table_text(_given(value))
     elif isinstance(value, dict):
         text = _table_text(value)
@@ -104,6 +102,10 @@ def _lines(loaded: Loaded) -> Iterator[str]:
                 value = getattr(config.gateway, knob.key)
                 text = _knob_text(knob, value, written.get(knob.key))
                 yield f"{knob.key} = {text}  # {printable(loaded.origin(path))}"
+    for key, table in _given(config.gateway).items():
+        if key not in KNOBS:
+            origin = printable(loaded.origin(("gateway", key)))
+            yield f"{key} = {_value(table)}  # {origin}"
     for name, listener in config.listeners.items():
         yield from _table(loaded, ("listeners", name), listener)
     for name, upstream in config.upstreams.items():

@@ -25,6 +25,8 @@ from fastgate.config.model import (
     HeaderRules,
     Listener,
     Match,
+    Redirect,
+    Respond,
     Route,
     RouteView,
     Upstream,
@@ -448,6 +450,10 @@ def _keys_of(table: Path) -> list[str]:
         model = Endpoint if "endpoints" in table[2:] else Upstream
     elif "match" in table[2:]:
         model = Match
+    elif "respond" in table[2:]:
+        model = Respond
+    elif "redirect" in table[2:]:
+        model = Redirect
     elif "request_headers" in table[2:] or "response_headers" in table[2:]:
         model = HeaderRules
     else:

@@ -201,7 +201,8 @@ def _refuse_loops(values: PlanValues) -> None:
 def _make_core(workers: int, values: PlanValues) -> tuple[Region, Plan]:
     """Make the shared memory and the plan. Raises StartError past their limits."""
     try:
-        region = Region.create(workers, len(values.endpoints))
+        # Where no route has an upstream, a slot that nobody uses.
+        region = Region.create(workers, max(1, len(values.endpoints)))
         plan = Plan(
             gateway=values.gateway,
             listeners=values.listeners,

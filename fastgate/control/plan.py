@@ -16,7 +16,9 @@ from fastgate.config import machine
 from fastgate.config.address import Address, parse_address
 from fastgate.config.knob import parse_eject
 from fastgate.config.knobs import KNOBS
+from fastgate.config.redirect import parse_target
 from fastgate.control.logs import Log
+from fastgate.control.pages import Pages
 from fastgate.control.resolve import Names
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
         Upstream,
     )
     from fastgate.control.sockets import BoundListener
+
+# How a route's requests are answered: the data plane's numbers.
+UPSTREAM, RESPOND, REDIRECT = range(3)
 
 _FAMILIES = {int(socket.AF_INET): "inet", int(socket.AF_INET6): "inet6"}
 
@@ -57,6 +62,7 @@ def make_plan(
     """Turn a configuration and what was bound for it into plain values.
 
     names  what the hosts of endpoints stand for; without it they are asked for here
+    Raises StartError for an error page that cannot be read.
     """
     names = Names() if names is None else names
     upstreams: list[dict[str, Any]] = []
@@ -70,18 +76,23 @@ def make_plan(
         ]
         upstreams.append(values)
         first += len(upstream.endpoints)
-    upstream_indexes = {name: index for index, name in enumerate(config.upstreams)}
+    indexes = {name: index for index, name in enumerate(config.upstreams)}
     listeners = [_listener(listener, config) for listener in bound]
+    pages = Pages(config.gateway.error_pages)
     return PlanValues(
-        gateway=_gateway(config.gateway, listeners),
+        gateway=_gateway(config.gateway, listeners, pages),
         listeners=listeners,
         upstreams=upstreams,
-        routes=[_route(r, config, upstream_indexes[r.upstream]) for r in config.routes],
+        routes=[_route(route, config, indexes, pages) for route in config.routes],
     )
 
 
-def _gateway(gateway: "Gateway", listeners: list[dict[str, Any]]) -> dict[str, Any]:
+def _gateway(
+    gateway: "Gateway", listeners: list[dict[str, Any]], pages: Pages
+) -> dict[str, Any]:
     values = gateway.model_dump()
+    values["error_pages"] = pages.common
+    values["pages"] = pages.read  # the routes' are still to come
     if gateway.via_name == "auto":
         values["via_name"] = _hop_name([str(one["address"]) for one in listeners])
     values["trusted_proxies"] = list(gateway.trusted_proxies)
@@ -166,21 +177,65 @@ def _resolve(upstream: str, text: str, names: Names, log: Log) -> _Place:
     return _Place(_FAMILIES[family], literal, address.port, int(zone or 0))
 
 
-def _route(route: "Route", config: "Config", upstream_index: int) -> dict[str, Any]:
-    upstream = config.upstreams[route.upstream]
+def _route(
+    route: "Route", config: "Config", upstream_indexes: dict[str, int], pages: Pages
+) -> dict[str, Any]:
     match = route.match
     is_exact = match.path is not None
+    layers: list[object] = [route, config.gateway]
+    upstream_index, set_host = -1, None
+    if route.upstream is not None:
+        upstream = config.upstreams[route.upstream]
+        layers.insert(1, upstream)
+        upstream_index = upstream_indexes[route.upstream]
+        set_host = _set_host(route.host, upstream.endpoints[0].address)
     return {
         "name": route.name,
         "host": match.host,
         "kind": "exact" if is_exact else "prefix",
         "path": (match.path if is_exact else match.path_prefix) or "/",
         "upstream": upstream_index,
-        "set_host": _set_host(route.host, upstream.endpoints[0].address),
+        "set_host": set_host,
         "request_rules": _rules(route.request_headers),
         "response_rules": _rules(route.response_headers),
-        **_overridden("route", route, upstream, config.gateway),
+        **_answer(route),
+        "error_pages": pages.of(route.error_pages),
+        **_overridden("route", *layers),
     }
+
+
+def _answer(route: "Route") -> dict[str, Any]:
+    """Give how a route's requests are answered.
+
+    answer        UPSTREAM, RESPOND or REDIRECT
+    status        of the answer; 0: the upstream's
+    body          None: what the gateway says of that status, error pages with it
+    content_type  of the body
+    location      pieces of the redirect's URL: bytes, and numbers of placeholders
+    """
+    values: dict[str, Any] = {
+        "answer": UPSTREAM,
+        "status": 0,
+        "body": None,
+        "content_type": None,
+        "location": [],
+    }
+    if route.respond is not None:
+        status, body = route.respond.status, route.respond.body
+        if body is None and status < 400:
+            body = ""
+        values.update(answer=RESPOND, status=status)
+        if body is not None:
+            values.update(body=body.encode())
+        if body:
+            values.update(content_type=route.respond.content_type)
+    elif route.redirect is not None:
+        pieces = [
+            piece.encode() if isinstance(piece, str) else piece
+            for piece in parse_target(route.redirect.to)
+        ]
+        values.update(answer=REDIRECT, status=route.redirect.status, location=pieces)
+    return values
 
 
 def _set_host(host: str, first_endpoint: str) -> str | None:

@@ -18,6 +18,7 @@ from fastgate.config.address import parse_address
 from fastgate.config.bounds import UNIX_PATH_BYTES
 from fastgate.config.locate import Path
 from fastgate.config.model import Finding
+from fastgate.control.pages import read_page
 from fastgate.control.privileges import (
     find_group,
     find_user,
@@ -74,6 +75,17 @@ def inspect(config: "Config") -> Iterator[Finding]:
     for key, path in sockets:
         yield from _socket(key, path)
     yield from _shared(logs, sockets)
+    yield from _pages(("gateway",), gateway.error_pages)
+    for number, route in enumerate(config.routes):
+        yield from _pages(("routes", number), route.error_pages)
+
+
+def _pages(table: Path, pages: dict[str, str]) -> Iterator[Finding]:
+    for status, path in pages.items():
+        try:
+            read_page(path)
+        except StartError as error:
+            yield Finding((*table, "error_pages", status), str(error))
 
 
 def _identity(gateway: "Gateway") -> Iterator[Finding]:

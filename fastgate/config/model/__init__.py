@@ -20,6 +20,7 @@ from fastgate.config.model.across import (
     cross_check,
     warn_of_trust,
 )
+from fastgate.config.model.answers import Redirect, Respond
 from fastgate.config.model.config import Config
 from fastgate.config.model.gateway import Gateway
 from fastgate.config.model.listener import Listener
@@ -34,6 +35,8 @@ __all__ = [
     "HeaderRules",
     "Listener",
     "Match",
+    "Redirect",
+    "Respond",
     "Route",
     "RouteView",
     "Upstream",

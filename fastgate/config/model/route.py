@@ -25,6 +25,7 @@ from fastgate.config.checks import (
     raise_all,
 )
 from fastgate.config.match import check_path, check_route_host
+from fastgate.config.model.answers import ErrorPages, Redirect, Respond
 from fastgate.config.model.settings import Name, Settings, knob
 from fastgate.config.units import show
 
@@ -96,14 +97,28 @@ class HeaderRules(Settings):
         return self
 
 
+# What only a request that is passed on has.
+_ONLY_UPSTREAM = ("host", "request_headers", "deadline")
+
+
 class Route(Settings):
-    """Requests that match go to an upstream."""
+    """Requests that match go to an upstream, or are answered here."""
 
     name: Name = Field(description="its name in logs and metrics")
     match: Match = Field(
         default=Match.model_construct(), description="which requests (default: all)"
     )
-    upstream: str = Field(description="name of the upstream they go to")
+    upstream: str | None = Field(
+        default=None,
+        description="name of the upstream they go to. **One of upstream, respond and"
+        " redirect is required.**",
+    )
+    respond: Respond | None = Field(
+        default=None, description="what they are answered, without an upstream"
+    )
+    redirect: Redirect | None = Field(
+        default=None, description="where they are sent, without an upstream"
+    )
     host: Annotated[str, AfterValidator(check_upstream_host)] = Field(
         default="keep",
         description="Host sent upstream: keep (the client's), upstream (the address"
@@ -118,8 +133,34 @@ class Route(Settings):
         description="changes to the response's head",
     )
 
+    error_pages: ErrorPages = Field(
+        default={}, description="as error_pages of [gateway], and before them"
+    )
+
     max_body: int | None = knob("max_body", overrides=True)
     deadline: int | None = knob("deadline", overrides=True)
     ambiguous_paths: Literal["routes", "reject", "keep"] | None = knob(
         "ambiguous_paths", overrides=True
     )
+
+    @model_validator(mode="after")
+    def _goes_one_way(self) -> "Route":
+        ways = [
+            key
+            for key in ("upstream", "respond", "redirect")
+            if getattr(self, key) is not None
+        ]
+        if not ways:
+            raise fault("leads nowhere: it needs upstream, respond or redirect")
+        found = [
+            Fault(key, f"contradicts {ways[0]}: give one of the two")
+            for key in ways[1:]
+        ]
+        if "upstream" not in ways:
+            found.extend(
+                Fault(key, f"means nothing with {ways[0]}, only with upstream")
+                for key in _ONLY_UPSTREAM
+                if key in self.model_fields_set
+            )
+        raise_all(found)
+        return self

@@ -44,7 +44,10 @@ def test_the_example_of_the_page_is_a_good_configuration() -> None:
 def test_the_schema_is_json_with_every_knob() -> None:
     schema = json.loads(document.schema())
 
-    assert set(schema["$defs"]["Gateway"]["properties"]) == set(KNOBS)
+    assert set(schema["$defs"]["Gateway"]["properties"]) == {
+        *KNOBS,
+        "error_pages",
+    }
     assert "null" not in json.dumps(schema["$defs"]["Gateway"]["properties"]["drain"])
 
 

@@ -8,6 +8,7 @@ from fastgate.config.knobs import KNOBS
 from fastgate.config.model import Config, Gateway, Route, Upstream
 from fastgate.control.plan import inherited, make_plan
 from fastgate.control.sockets import BoundListener
+from fastgate.errors import StartError
 
 
 def config(**changes):
@@ -220,10 +221,81 @@ def test_the_gateway_has_every_scalar_setting(log):
     plan = plan_of(log, gateway={"trusted_proxies": "10.0.0.0/8", "eject": "3/2s"})
 
     settings = config().gateway.model_dump()
-    assert set(settings) == set(plan.gateway)
+    assert set(settings) | {"pages"} == set(plan.gateway)
     assert plan.gateway["trusted_proxies"] == ["10.0.0.0/8"]
     (upstream,) = plan.upstreams
     assert (upstream["eject_failures"], upstream["eject_for"]) == (3, 2000)
+
+
+def test_a_route_that_goes_upstream_answers_nothing(log):
+    (route,) = plan_of(log).routes
+
+    assert (route["answer"], route["upstream"], route["status"]) == (0, 0, 0)
+    assert (route["body"], route["content_type"], route["location"]) == (None, None, [])
+    assert route["error_pages"] == {}
+
+
+@pytest.mark.parametrize(
+    ("respond", "body", "content_type"),
+    [
+        ({"status": 404}, None, None),
+        ({"status": 200}, b"", None),
+        ({"status": 404, "body": ""}, b"", None),
+        ({"status": 200, "body": "\xe4\n"}, b"\xc3\xa4\n", "text/plain; charset=utf-8"),
+        ({"status": 599, "body": "{}", "content_type": "a/b"}, b"{}", "a/b"),
+    ],
+)
+def test_a_route_that_responds_has_all_of_the_answer(log, respond, body, content_type):
+    plan = plan_of(log, upstreams={}, routes=[{"name": "all", "respond": respond}])
+
+    (route,) = plan.routes
+    assert (route["answer"], route["upstream"]) == (1, -1)
+    assert (route["set_host"], route["request_rules"]) == (None, [])
+    assert route["status"] == respond["status"]
+    assert (route["body"], route["content_type"]) == (body, content_type)
+    assert route["location"] == []
+
+
+def test_a_route_that_redirects_has_the_pieces_of_its_location(log):
+    redirect = {"to": "https://www.{host}/a{path}{query}#{scheme}"}
+    plan = plan_of(log, routes=[{"name": "all", "redirect": redirect, "max_body": 7}])
+
+    (route,) = plan.routes
+    assert (route["answer"], route["upstream"], route["status"]) == (2, -1, 302)
+    assert route["location"] == [b"https://www.", 0, b"/a", 1, 2, b"#", 3]
+    assert (route["body"], route["content_type"]) == (None, None)
+    assert route["max_body"] == 7
+
+
+def test_error_pages_are_those_of_the_gateway_and_before_them_the_routes(log, tmp_path):
+    for name in ("a.html", "b.json"):
+        (tmp_path / name).write_text(name)
+    plan = plan_of(
+        log,
+        gateway={"error_pages": {"5xx": f"{tmp_path}/a.html"}},
+        routes=[
+            {
+                "name": "all",
+                "upstream": "users",
+                "error_pages": {404: f"{tmp_path}/a.html", 502: f"{tmp_path}/b.json"},
+            }
+        ],
+    )
+
+    assert plan.gateway["pages"] == [
+        ("text/html", b"a.html"),
+        ("application/json", b"b.json"),
+    ]
+    assert plan.gateway["error_pages"] == dict.fromkeys(range(500, 600), 0)
+    assert plan.routes[0]["error_pages"] == plan.gateway["error_pages"] | {
+        404: 0,
+        502: 1,
+    }
+
+
+def test_an_error_page_that_went_away_stops_the_start(log):
+    with pytest.raises(StartError, match=r"'/none/a\.html' cannot be read: no such"):
+        plan_of(log, gateway={"error_pages": {"5xx": "/none/a.html"}})
 
 
 def hop_name(log, *addresses, **gateway):

@@ -37,6 +37,17 @@ def test_a_machine_that_can_run_it_has_nothing_to_say(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["fastgate.toml"]
 
 
+def test_an_error_page_that_cannot_be_read_is_told_with_its_place(tmp_path):
+    page = f"{tmp_path}/502.html"
+    setting = f'error_pages = {{ "5xx" = "{page}" }}'
+
+    assert problems(tmp_path, setting) == [
+        f"2:17: 5xx: '{page}' cannot be read: no such file or directory"
+    ]
+    Path(page).write_text("<p>down</p>")
+    assert problems(tmp_path, setting) == []
+
+
 def test_everything_that_run_would_fail_at_is_told_at_once(tmp_path):
     found = problems(
         tmp_path,
