@@ -40,14 +40,14 @@ FLOORS = [
     (
         "plan",
         "base http route telemetry balance",
-        "table keeper gateway listener route upstream log plan",
+        "table keeper answer gateway listener route upstream log plan",
     ),
     ("conn", "base shared route telemetry balance plan", "conn peer"),
     ("balance", "base shared http telemetry plan conn", "key queue judge"),
     (
         "exchange",
         "base shared http route telemetry balance plan conn",
-        "steps sides routing record exchange",
+        "steps sides routing record exchange answer",
     ),
     (
         "h1",

@@ -279,7 +279,7 @@ def write_reply(
     if allow is not None:
         c_allow = allow
     cdef ssize_t n = c_write_reply(
-        out, room, status, text, server, <uint32_t>len(server), c_date, c_allow,
+        out, room, status, text, NULL, server, <uint32_t>len(server), c_date, c_allow,
         close, head_only,
     )
     try:

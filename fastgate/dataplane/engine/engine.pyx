@@ -83,10 +83,11 @@ from fastgate.dataplane.conn.conn cimport (
     cork_push,
     token,
 )
+from fastgate.dataplane.exchange.answer cimport answer_ops
 from fastgate.dataplane.exchange.exchange cimport (
     abandon, exchange_register, exchange_timer, queue_timer,
 )
-from fastgate.dataplane.exchange.sides cimport Exchange
+from fastgate.dataplane.exchange.sides cimport ORIGIN_ENDPOINT, ORIGIN_HERE, Exchange
 from fastgate.dataplane.h1.client cimport client_open, client_retire
 from fastgate.dataplane.h1.connections cimport h1_free, h1_make
 from fastgate.dataplane.h1.origin cimport h1_origin_ops, origin_retire
@@ -206,7 +207,8 @@ cdef class Engine:
             raise OSError(errno, "cannot watch the timer")
         slab_init(&w.exchanges, sizeof(Exchange))
         h1_make(w)
-        exchange_register(h1_origin_ops())
+        exchange_register(ORIGIN_ENDPOINT, h1_origin_ops())
+        exchange_register(ORIGIN_HERE, answer_ops())
         random_seed(&w.random)
         w.scratch_bytes = SCRATCH_BYTES
         w.scratch = <char *>malloc(SCRATCH_BYTES)
@@ -542,7 +544,7 @@ cdef void turn_away(Worker *w, int fd) noexcept nogil:
     cdef char reply[REPLY_BYTES]
     cdef ssize_t n = write_reply(
         reply, REPLY_BYTES, fault_info(FAULT_OVERLOAD).status,
-        fault_info(FAULT_OVERLOAD).text,
+        fault_info(FAULT_OVERLOAD).text, NULL,
         w.gateway.server_header.at, w.gateway.server_header.len,
         w.clock.http_date, NULL, True, False,
     )

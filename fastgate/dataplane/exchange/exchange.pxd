@@ -11,7 +11,7 @@ from fastgate.dataplane.conn.conn cimport Worker
 from fastgate.dataplane.exchange.sides cimport Client, Exchange, OriginOps
 from fastgate.dataplane.http.message cimport Head
 
-cdef void exchange_register(const OriginOps *endpoints) noexcept
+cdef void exchange_register(int kind, const OriginOps *ops) noexcept
 cdef void exchange_timer(Worker *w, Exchange *x) noexcept nogil
 cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil
 

@@ -28,7 +28,7 @@ are no part of it (RFC 9110 section 15.2): there may be any number.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t
-from libc.string cimport memset, strlen
+from libc.string cimport memset
 
 from fastgate.dataplane.balance.attempt cimport (
     Attempt, attempt_init, attempt_replay, attempt_try,
@@ -73,7 +73,9 @@ from fastgate.dataplane.exchange.record cimport (
 from fastgate.dataplane.exchange.routing cimport (
     REFUSAL_BYTES, find_route, judge_unknown_method, note_refused, put_refusal,
 )
-from fastgate.dataplane.exchange.sides cimport QUEUED_FOR_EVER
+from fastgate.dataplane.exchange.sides cimport (
+    ORIGIN_ENDPOINT, ORIGIN_HERE, ORIGIN_KINDS, QUEUED_FOR_EVER,
+)
 from fastgate.dataplane.exchange.steps cimport (
     ENDING_CUT_BOTH,
     STEP_CONNECT,
@@ -91,6 +93,9 @@ from fastgate.dataplane.http.message cimport (
     BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW, H_EXPECT,
 )
 from fastgate.dataplane.http.outgoing cimport Framing, RequestFacts
+from fastgate.dataplane.plan.answer cimport (
+    ANSWER_UPSTREAM, ErrorPages, Page, page_of,
+)
 from fastgate.dataplane.plan.listener cimport ListenerPlan
 from fastgate.dataplane.plan.route cimport RoutePlan
 from fastgate.dataplane.plan.upstream cimport UpstreamPlan
@@ -102,14 +107,13 @@ cdef enum:
     HEAD_KEPT_BYTES = 4096      # an exchange keeps a head buffer up to this size
     CLIENT_GONE = 499           # the status of faults that nobody is there to hear of
 
-# The side that speaks with endpoints: made known before the first exchange, for the
-# rooms of its protocol stand above this one.
-cdef const OriginOps *ENDPOINTS = NULL
+# Who may answer: made known before the first exchange, for their rooms stand above.
+cdef const OriginOps *ORIGINS[ORIGIN_KINDS]
 
 
-cdef void exchange_register(const OriginOps *endpoints) noexcept:
-    global ENDPOINTS
-    ENDPOINTS = endpoints
+cdef void exchange_register(int kind, const OriginOps *ops) noexcept:
+    """`kind` is an OriginKind."""
+    ORIGINS[kind] = ops
 
 
 # --- beginning -------------------------------------------------------------
@@ -121,7 +125,7 @@ cdef Exchange *start(Worker *w, Client *c) noexcept nogil:
         return NULL
     x.client = c
     x.origin = NULL
-    x.origin_ops = ENDPOINTS
+    x.origin_ops = ORIGINS[<int>ORIGIN_ENDPOINT]
     x.timer.owner = TIMER_EXCHANGE
     attempt_init(&x.attempt)
     x.step = STEP_PICK
@@ -148,6 +152,7 @@ cdef Exchange *start(Worker *w, Client *c) noexcept nogil:
     x.request_bytes = 0
     x.response_bytes = 0
     x.max_body_bytes = 0
+    x.here.exchange = NULL
     x.rule = NULL
     x.rule_at = 0
     x.head.at = 0
@@ -211,6 +216,8 @@ cdef int begin(Worker *w, Exchange *x, const Head *h) noexcept nogil:
         x.deadline_ms = w.now_ms + plan.deadline_ms
     if x.max_body_bytes and h.content_length > x.max_body_bytes:
         return FAULT_BODY_TOO_LARGE
+    if plan.answer.kind != ANSWER_UPSTREAM:
+        return answer(w, x, h)
     x.attempt.key = balancing_key(
         w, plan.upstream, x.client.peer.text, x.client.peer.len, x.client.peer.trusted,
         h,
@@ -229,6 +236,22 @@ cdef int begin(Worker *w, Exchange *x, const Head *h) noexcept nogil:
         x.step = STEP_GATHER
     else:
         dispatch(w, x, NO_ENDPOINT)
+    return FAULT_NONE
+
+
+cdef int answer(Worker *w, Exchange *x, const Head *h) noexcept nogil:
+    """The gateway answers itself, at once: nothing is chosen, leased or waited for."""
+    cdef bint ready
+    cdef int fault
+    x.origin_ops = ORIGINS[<int>ORIGIN_HERE]
+    fault = x.origin_ops.pack(w, x, h, NULL)
+    if fault == FAULT_NONE:
+        fault = x.origin_ops.open(w, x, &ready)
+    if fault:
+        return fault
+    x.step = STEP_FORWARD
+    # Nothing of `x` may be touched behind this: the answer may be all delivered.
+    x.origin.ops.head(w, x)
     return FAULT_NONE
 
 
@@ -325,12 +348,13 @@ cdef void wake_queue(Worker *w, int upstream) noexcept nogil:
     A waiter whose endpoint refuses at once ends in abandon(), which comes here
     again: the flag makes that a turn of this loop and not a recursion.
     """
-    cdef Attempt *a = w.queues[upstream].first
+    cdef Attempt *a
     cdef Exchange *x
     cdef int endpoint
-    if w.waking or w.closing:
+    if w.waking or w.closing or upstream < 0:
         return
     w.waking = 1
+    a = w.queues[upstream].first
     while a is not NULL and has_room(&w.groups[upstream]):
         endpoint = choose(w, a)
         if endpoint == NO_ROOM:
@@ -465,9 +489,10 @@ cdef void response_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
         x.rule = "a 101 that nobody asked for"
         origin_fault(w, x, FAULT_UPSTREAM_BAD)
         return
-    x.head_us = w.now_us - x.forwarded_us
-    # Where the head went ahead of a body that streams, the time is the client's doing.
-    note_answer(w, &x.attempt, -1 if x.streams else x.head_us)
+    if x.attempt.endpoint >= 0:
+        x.head_us = w.now_us - x.forwarded_us
+        # Where the head went ahead of a body that streams, the time is the client's.
+        note_answer(w, &x.attempt, -1 if x.streams else x.head_us)
     if h.status == 101:
         framing.tunnel = 1
     elif x.is_head or h.status == 204 or h.status == 304:
@@ -583,6 +608,10 @@ cdef void origin_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
     cdef int upstream = x.attempt.upstream
     cdef bint stale = x.origin.reused and not x.origin.answered
     cdef int sequel
+    if upstream < 0:
+        # There is nobody else to be asked.
+        abandon(w, x, fault)
+        return
     x.origin.ops.reset(w, x)
     take_back(w, x)
     sequel = try_again(w, x, fault, stale)
@@ -631,8 +660,7 @@ cdef void abandon(Worker *w, Exchange *x, int fault) noexcept nogil:
         finish(w, x)
     else:
         reply(w, x, info)
-    if upstream >= 0:
-        wake_queue(w, upstream)
+    wake_queue(w, upstream)
 
 
 cdef void take_back(Worker *w, Exchange *x) noexcept nogil:
@@ -653,6 +681,11 @@ cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
     """Our own answer, short and plain."""
     cdef char refusal[REFUSAL_BYTES]
     cdef const char *text = info.text
+    cdef const ErrorPages *errors = w.gateway.errors
+    cdef const Page *page
+    if x.route >= 0:
+        errors = w.routes[x.route].errors
+    page = page_of(errors, info.status)
     if x.fault == FAULT_AMBIGUOUS_PATH:
         put_refusal(w, x, refusal)
         text = refusal
@@ -661,13 +694,12 @@ cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
         x.client.close_after = 1
     if w.draining:
         x.client.close_after = 1
-    if x.client.ops.reply(w, x, info.status, text) < 0:
+    if x.client.ops.reply(w, x, info.status, text, page):
         x.client.ops.reset(w, x)
         finish(w, x)
         return
     x.status = <uint16_t>info.status
     x.response_started = 1
-    x.response_bytes = 0 if x.is_head else <int64_t>strlen(text) + 5
     if 0 < x.client.ops.queued(w, x) < QUEUED_FOR_EVER:
         x.step = STEP_DRAIN
     else:

@@ -29,9 +29,15 @@ from fastgate.dataplane.exchange.steps cimport (
 )
 from fastgate.dataplane.http.message cimport Head
 from fastgate.dataplane.http.outgoing cimport Framing, RequestFacts
+from fastgate.dataplane.plan.answer cimport Page
 
 cdef enum:
     QUEUED_FOR_EVER = 0x7FFFFFFF    # `queued` of a peer that takes nothing any more
+
+cdef enum OriginKind:           # who answers
+    ORIGIN_ENDPOINT = 0
+    ORIGIN_HERE                 # this gateway, from memory
+    ORIGIN_KINDS
 
 cdef struct Client:             # in the struct of each protocol's client
     const ClientOps *ops
@@ -63,6 +69,7 @@ cdef struct Exchange:
     Client *client              # NULL: gone
     Origin *origin              # NULL: none yet, or released
     const OriginOps *origin_ops     # of the kind that answers this request
+    Origin here                 # ORIGIN_HERE
     Timer timer                 # STEP_QUEUED
     Attempt attempt             # which endpoint, and whether another
     uint8_t step                # a Step
@@ -104,9 +111,10 @@ cdef struct ClientOps:
     ) noexcept nogil
     void (*body)(Worker *w, Exchange *x, const char *data, size_t n) noexcept nogil
     void (*end)(Worker *w, Exchange *x) noexcept nogil
-    # An answer of the gateway's own: bytes of it, or a negative Fault.
-    ssize_t (*reply)(
-        Worker *w, Exchange *x, int status, const char *text
+    # What the gateway itself says of a fault: a page, or one line of text where that is
+    # NULL. 0, or a Fault.
+    int (*reply)(
+        Worker *w, Exchange *x, int status, const char *text, const Page *page
     ) noexcept nogil
     # Of an answer that has not left yet: as if it had not begun. False: it has left.
     bint (*take_back)(Worker *w, Exchange *x) noexcept nogil

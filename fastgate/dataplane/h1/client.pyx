@@ -12,16 +12,12 @@ requests, and a client that pipelines owns no more memory than one that does not
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport strlen
 
 from fastgate.dataplane.base.atomics cimport fg_bump, fg_bump32
 from fastgate.dataplane.base.faults cimport (
-    FAULT_BODY_TIMEOUT,
-    FAULT_BODY_TOO_SLOW,
-    FAULT_CLIENT_ABORT,
-    FAULT_DEADLINE,
-    FAULT_HEADER_TIMEOUT,
-    FAULT_INTERNAL,
-    FAULT_NONE,
+    FAULT_BODY_TIMEOUT, FAULT_BODY_TOO_SLOW, FAULT_CLIENT_ABORT, FAULT_DEADLINE,
+    FAULT_HEADER_TIMEOUT, FAULT_INTERNAL, FAULT_NONE,
 )
 from fastgate.dataplane.base.memory cimport Bytes, bytes_len, slab_give, slab_take
 from fastgate.dataplane.base.system cimport (
@@ -89,6 +85,7 @@ from fastgate.dataplane.http.message cimport (
     BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW, Head,
 )
 from fastgate.dataplane.http.outgoing cimport Framing
+from fastgate.dataplane.plan.answer cimport Page
 
 cdef enum:
     DRAIN_LINGER_MS = 1000      # the most of lingering_time in a worker that goes
@@ -692,21 +689,27 @@ cdef void send_end(Worker *w, Exchange *x) noexcept nogil:
         cork_push(w)
 
 
-cdef ssize_t send_reply(
-    Worker *w, Exchange *x, int status, const char *text
+cdef int send_reply(
+    Worker *w, Exchange *x, int status, const char *text, const Page *page
 ) noexcept nogil:
     cdef Conn *c = &client_of(x).conn
     cdef char *room = cork_room(w, c, REPLY_BYTES)
     cdef ssize_t n = write_reply(
-        room, REPLY_BYTES, status, text,
+        room, REPLY_BYTES, status, text, page,
         w.gateway.server_header.at, w.gateway.server_header.len, w.clock.http_date,
         w.listeners[x.client.listener].allow.at, x.client.close_after, x.is_head,
     )
-    if n > 0:
-        cork_add(w, <size_t>n)
-        cork_push(w)
-        fg_bump(&w.row.bytes_out, n)
-    return n
+    if n < 0:
+        return <int>-n
+    cork_add(w, <size_t>n)
+    if not x.is_head:
+        x.response_bytes = page.body.len if page else <int64_t>strlen(text) + 5
+        if page is not NULL:
+            conn_write(w, c, page.body.at, page.body.len)
+            n += page.body.len
+    cork_push(w)
+    fg_bump(&w.row.bytes_out, n)
+    return FAULT_NONE
 
 
 cdef bint take_back(Worker *w, Exchange *x) noexcept nogil:

@@ -13,6 +13,7 @@ from fastgate.dataplane.http.message cimport Head
 from fastgate.dataplane.http.outgoing cimport (
     Framing, RequestFacts, RequestShape, ResponseShape,
 )
+from fastgate.dataplane.plan.answer cimport Page
 
 cdef enum:
     REPLY_BYTES = 1024          # room for a whole answer of the gateway's own
@@ -26,7 +27,7 @@ cdef ssize_t write_response(
     const ResponseShape *shape, const Framing *framing, const char *date
 ) noexcept nogil
 cdef ssize_t write_reply(
-    char *out, size_t room, int status, const char *text,
+    char *out, size_t room, int status, const char *text, const Page *page,
     const char *server, uint32_t server_len, const char *date, const char *allow,
     bint close, bint head_only
 ) noexcept nogil

@@ -295,13 +295,15 @@ cdef ssize_t write_response(
 
 
 cdef ssize_t write_reply(
-    char *out, size_t room, int status, const char *text,
+    char *out, size_t room, int status, const char *text, const Page *page,
     const char *server, uint32_t server_len, const char *date, const char *allow,
     bint close, bint head_only
 ) noexcept nogil:
-    """Write a whole answer of the gateway's own; its body is one line of text.
+    """Write an answer of the gateway's own: whole with its one line of text, or the
+    head alone of one that has a page for its body.
 
     text    NUL-terminated; empty or NULL: the status's own phrase
+    page    the body, which the caller sends; NULL: the text is
     server  the Server field; NULL or server_len 0: none
     date    an IMF-fixdate, NUL-terminated; NULL: no Date
     allow   the methods that a 405 tells of, NUL-terminated; NULL: it is no 405
@@ -324,8 +326,13 @@ cdef ssize_t write_reply(
         put_text(&o, "Date: ")
         put_value(&o, date, strlen(date))
         put_text(&o, "\r\n")
-    put_text(&o, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: ")
-    put_number(&o, <int64_t>strlen(text) + 5)
+    put_text(&o, "Content-Type: ")
+    if page is not NULL:
+        put_value(&o, page.content_type.at, page.content_type.len)
+    else:
+        put_text(&o, "text/plain; charset=utf-8")
+    put_text(&o, "\r\nContent-Length: ")
+    put_number(&o, page.body.len if page else <int64_t>strlen(text) + 5)
     if status == 503:
         put_text(&o, "\r\nRetry-After: 1")
     elif allow is not NULL and status == 405:
@@ -335,7 +342,7 @@ cdef ssize_t write_reply(
     if close:
         put_text(&o, "\r\nConnection: close")
     put_text(&o, "\r\n\r\n")
-    if not head_only:
+    if page is NULL and not head_only:
         put_number(&o, status)
         put_text(&o, " ")
         put_value(&o, text, strlen(text))

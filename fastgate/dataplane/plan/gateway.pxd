@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from fastgate.dataplane.base.address cimport Cidr
 from fastgate.dataplane.base.text cimport Text
 from fastgate.dataplane.http.message cimport HeadLimits
+from fastgate.dataplane.plan.answer cimport ErrorPages, Page
 from fastgate.dataplane.plan.keeper cimport Keeper
 
 cdef struct GatewayPlan:
@@ -30,6 +31,9 @@ cdef struct GatewayPlan:
     uint8_t trusts_unix         # who came to a Unix socket is a trusted proxy
     int n_trusted_proxies
     Cidr *trusted_proxies
+    int n_pages
+    const Page *pages           # those of routes with them
+    const ErrorPages *errors    # where no route has them otherwise
 
 cdef dict AMBIGUOUS_PATHS       # words of the setting, which routes have too
 

@@ -5,6 +5,7 @@ from fastgate.dataplane.http.message cimport (
     MAX_FIELDS, MAX_HEAD_BYTES, MAX_RESPONSE_HEAD_BYTES, UNDERSCORES_DROP,
     UNDERSCORES_PASS, UNDERSCORES_SAFE,
 )
+from fastgate.dataplane.plan.answer cimport fill_errors, fill_pages
 from fastgate.dataplane.plan.table cimport fill, row
 from fastgate.dataplane.route.readings cimport PATHS_KEEP, PATHS_REJECT, PATHS_ROUTES
 
@@ -54,6 +55,9 @@ cdef int fill_gateway(GatewayPlan *g, dict values, Keeper keeper) except -1:
         g.server_header = keeper.text("" if server == "off" else server)
     if values["via"]:
         g.via_name = keeper.text(values["via_name"])
+    g.n_pages = len(values["pages"])
+    g.pages = fill_pages(values["pages"], keeper)
+    g.errors = fill_errors(values["error_pages"], g.pages, g.n_pages, keeper)
     return fill_trusted_proxies(g, values["trusted_proxies"], keeper)
 
 

@@ -22,7 +22,8 @@ cdef class Plan:
                address, family, host, port, weight, up) and the effective knobs
     routes     name, host, kind, path, upstream (index), set_host,
                request_rules and response_rules ((op, name, value), ...),
-               max_body, deadline, ambiguous_paths
+               max_body, deadline, ambiguous_paths, error_pages; answer, status,
+               body, content_type, location
     Raises KeyError, ValueError or IndexError for values that the configuration
     model would not have let through.
     """

@@ -4,6 +4,9 @@ from fastgate.dataplane.http.fields cimport header_id
 from fastgate.dataplane.http.rules cimport (
     RULE_ADD, RULE_REMOVE, RULE_SET, Rule, Rules,
 )
+from fastgate.dataplane.plan.answer cimport (
+    ANSWER_UPSTREAM, fill_answer, fill_errors,
+)
 from fastgate.dataplane.plan.gateway cimport AMBIGUOUS_PATHS
 from fastgate.dataplane.plan.table cimport fill, number_of, row
 
@@ -35,7 +38,11 @@ cdef int fill_route(
     cdef Text host = keeper.text(values["set_host"])
     fill(r, values, TABLE)
     fill(r, settings, OF_GATEWAY)
-    if not 0 <= r.upstream < n_upstreams:
+    r.errors = fill_errors(
+        values["error_pages"], gateway.pages, gateway.n_pages, keeper
+    )
+    fill_answer(&r.answer, values, r.errors, keeper)
+    if r.answer.kind == ANSWER_UPSTREAM and not 0 <= r.upstream < n_upstreams:
         raise IndexError("upstream out of range")
     r.name = keeper.text(values["name"])
     r.request.host = host.at

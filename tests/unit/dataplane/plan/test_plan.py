@@ -179,3 +179,51 @@ def test_an_unresolved_endpoint_has_a_place_in_the_plan() -> None:
     given["upstreams"][0]["endpoints"][0] |= {"host": None, "up": False}
 
     Plan(**given)
+
+
+# --- answers of the gateway's own -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"answer": 3}, "answer: 3"),
+        ({"answer": -1}, "answer: -1"),
+        ({"answer": 1, "status": 199, "body": b""}, "status: 199"),
+        ({"answer": 1, "status": 600, "body": b""}, "status: 600"),
+        ({"answer": 2, "status": 302, "location": [b"/", 4]}, "location: 4"),
+        ({"answer": 2, "status": 302, "location": [-1]}, "location: -1"),
+    ],
+)
+def test_an_answer_that_the_data_plane_does_not_know_is_refused(
+    changes: dict[str, Any], fault: str
+) -> None:
+    given = values("127.0.0.1:1")
+    given["routes"][0].update(changes)
+
+    with pytest.raises(ValueError, match=fault):
+        Plan(**given)
+
+
+@pytest.mark.parametrize("pages", [{502: 1}, {502: -1}, {399: 0}, {600: 0}])
+@pytest.mark.parametrize("place", ["gateway", "route"])
+def test_an_error_page_out_of_range_is_refused(
+    pages: dict[int, int], place: str
+) -> None:
+    given = values("127.0.0.1:1")
+    given["gateway"]["pages"] = [("text/plain", b"page")]
+    holder = given["gateway"] if place == "gateway" else given["routes"][0]
+    holder["error_pages"] = pages
+
+    with pytest.raises(IndexError, match="error_pages"):
+        Plan(**given)
+
+
+def test_only_a_route_that_answers_itself_needs_no_upstream() -> None:
+    given = values("127.0.0.1:1")
+    given["routes"][0]["upstream"] = -1
+    with pytest.raises(IndexError, match="upstream"):
+        Plan(**given)
+
+    given["routes"][0].update(answer=1, status=404, body=None)
+    Plan(**given)
