@@ -10,6 +10,7 @@ from support.rig import Rig
 from support.waiting import Stopwatch, eventually
 
 KIB = 1024
+MIB = 1024 * KIB
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +141,20 @@ def test_large_bodies_leave_no_memory_behind(gateway: Gateway, quiet: Rig) -> No
         assert gateway.fetch("GET", "/chunked/8000000").body == body
 
     assert grown(gateway, before) <= 256 * KIB
+
+
+def test_a_flood_of_requests_answered_at_once_is_read_to_its_last_byte(
+    rig: Rig,
+) -> None:
+    """Heads are cut at all places, by reads that fill the worker's buffer."""
+    gateway = rig.gateway(rig.origin())
+    before = gateway.worker_pids()
+    for size in (84, 331, 1048):
+        one = request("TRACE", "/", {"X-Fill": "x" * (size - 60)})
+        n = 2 * MIB // len(one)
+        client = rig.client(gateway)
+        client.send_in_background(one * n)
+
+        assert {client.read_response("TRACE").status for _ in range(n)} == {405}
+        client.reset()
+    assert gateway.worker_pids() == before

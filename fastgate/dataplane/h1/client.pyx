@@ -25,31 +25,10 @@ from fastgate.dataplane.base.system cimport (
 )
 from fastgate.dataplane.base.wheel cimport timer_idle, timer_set
 from fastgate.dataplane.conn.conn cimport (
-    FIN_READ,
-    FIN_SEEN,
-    KIND_CLIENT,
-    LEAVE_LOOK_MS,
-    Conn,
-    Owner,
-    conn_close,
-    conn_discard,
-    conn_end,
-    conn_find,
-    conn_flush,
-    conn_has_left,
-    conn_leave,
-    conn_open,
-    conn_pace,
-    conn_pace_at,
-    conn_queue,
-    conn_recv,
-    conn_token,
-    conn_watch_pace,
-    conn_write,
-    cork_add,
-    cork_push,
-    cork_room,
-    cork_take_back,
+    FIN_READ, FIN_SEEN, KIND_CLIENT, LEAVE_LOOK_MS, Conn, Owner, conn_close,
+    conn_discard, conn_end, conn_find, conn_flush, conn_has_left, conn_leave,
+    conn_open, conn_pace, conn_pace_at, conn_queue, conn_recv, conn_token,
+    conn_watch_pace, conn_write, cork_add, cork_push, cork_room, cork_take_back,
 )
 from fastgate.dataplane.conn.peer cimport peer_name
 from fastgate.dataplane.exchange.exchange cimport (
@@ -60,17 +39,8 @@ from fastgate.dataplane.exchange.sides cimport (
 )
 from fastgate.dataplane.exchange.steps cimport STEP_TUNNEL, step_info
 from fastgate.dataplane.h1.connections cimport (
-    MAX_LINGERERS,
-    PHASE_BUSY,
-    PHASE_HEAD,
-    PHASE_IDLE,
-    PHASE_LEAVING,
-    PHASE_LINGER,
-    READS_PER_TURN,
-    RESPONSE_HEAD_BYTES,
-    client_of,
-    h1,
-    h1_client,
+    MAX_LINGERERS, PHASE_BUSY, PHASE_HEAD, PHASE_IDLE, PHASE_LEAVING, PHASE_LINGER,
+    READS_PER_TURN, RESPONSE_HEAD_BYTES, client_of, h1, h1_client,
 )
 from fastgate.dataplane.h1.idle cimport has_news, idle_add, idle_longest, idle_remove
 from fastgate.dataplane.h1.parser cimport is_blank_head
@@ -436,9 +406,15 @@ cdef void client_run(Worker *w, Conn *c) noexcept nogil:
         ):
             lost(w, d)
             return
+        if d.phase == PHASE_LEAVING:
+            return
         if d.phase == PHASE_LINGER:
             bytes.n = 0
             if linger(w, d):
+                return
+            turns += 1
+            if turns >= READS_PER_TURN:
+                conn_queue(w, c)
                 return
         elif d.client.exchange is not NULL and (
             d.reader.body_kind == BODY_NONE or not takes_body(w, d.client.exchange)
@@ -493,14 +469,14 @@ cdef inline bint read_more(Worker *w, H1Client *d, Reading *bytes) noexcept nogi
     cdef Conn *c = &d.conn
     cdef size_t held = 0
     cdef ssize_t n
-    if bytes_len(&d.reader.kept) and (c.readable or d.reader.seen == 0):
-        held = reader_recall(&d.reader, w.scratch)
+    if not c.readable and bytes_len(&d.reader.kept) == d.reader.seen:
+        return False
+    held = reader_recall(&d.reader, w.scratch)
     bytes.at = w.scratch
     bytes.n = held
-    if held and d.reader.seen == 0:
+    if held > d.reader.seen:
+        # Some of it has waited for this turn.
         return True
-    if not c.readable:
-        return False
     n = conn_recv(w, c, w.scratch + held, w.scratch_bytes - held)
     if n > 0:
         fg_bump(&w.row.bytes_in, n)

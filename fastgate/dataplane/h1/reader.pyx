@@ -10,7 +10,8 @@ Runs in: worker.
 Bytes are read into the worker's scratch and used there. What must wait for a later
 turn is kept: a head that is not whole, or what nobody takes yet. A partial head is
 put before the bytes that follow it, so that a head always lies in one piece; that
-copies it anew at each read, at most max_header bytes in header_timeout.
+copies it anew at each read: up to max_header bytes a read, which is less than the
+read itself costs. While a head is partial, what is kept is how the bytes at hand begin.
 """
 
 from libc.string cimport memcpy
@@ -52,9 +53,10 @@ cdef size_t reader_recall(Reader *r, char *scratch) noexcept nogil:
 
 cdef bint reader_keep(Reader *r, Reading *bytes) noexcept nogil:
     """Keep what was not used, for a later turn. False: no memory."""
+    cdef size_t have = bytes_len(&r.kept)
     cdef size_t n = bytes.n
     bytes.n = 0
-    return n == 0 or bytes_append(&r.kept, bytes.at, n)
+    return n <= have or bytes_append(&r.kept, bytes.at + have, n - have)
 
 
 cdef int next_piece(
@@ -99,9 +101,8 @@ cdef inline int next_head(
         &r.parser, h, limits, bytes.at, bytes.n, r.seen, &used
     )
     if bytes.fault == FAULT_PARTIAL:
-        if bytes_append(&r.kept, bytes.at + r.seen, bytes.n - r.seen):
-            r.seen = <uint32_t>bytes.n
-            bytes.n = 0
+        r.seen = <uint32_t>bytes.n
+        if reader_keep(r, bytes):
             return FOUND_PARTIAL
         bytes.fault = FAULT_INTERNAL
     if r.seen:

@@ -83,6 +83,30 @@ def test_what_nobody_takes_waits_for_a_later_turn():
     assert side.kept == b""
 
 
+@pytest.mark.parametrize("at", range(1, len(PLAIN)))
+def test_a_turn_may_end_behind_the_second_part_of_a_head(at):
+    side = Side()
+    side.read(PLAIN[:at])
+    assert side.next() == "partial"
+    side.read(PLAIN[at:] + COUNTED)
+    side.keep()
+    assert side.kept == PLAIN + COUNTED
+    assert pieces(side, b"") == [("head", b"GET /c HTTP/1.1"), *REQUESTS[:2]]
+    assert side.kept == b""
+
+
+def test_and_go_on_being_partial():
+    side = Side()
+    for n in (5, 10, 15):
+        side.read(PLAIN[n - 5 : n])
+        side.keep()
+        assert side.kept == PLAIN[:n]
+        side.read(b"")
+        assert side.next() == "partial"
+        assert side.kept == PLAIN[:n]
+    assert pieces(side, PLAIN[15:]) == [("head", b"GET /c HTTP/1.1")]
+
+
 def test_half_a_body_may_wait_as_well():
     side = Side()
     side.read(COUNTED[:-4])
