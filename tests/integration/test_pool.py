@@ -280,3 +280,41 @@ def test_an_answer_is_never_given_to_another_request(rig: Rig) -> None:
         thread.join(50)
 
     assert wrong == []
+
+
+def test_a_waiter_whose_client_takes_interim_answers_goes_on_waiting(rig: Rig) -> None:
+    """They came from one that then failed; another has no connection to give."""
+    busy, gate, failed = threading.Event(), threading.Event(), threading.Event()
+    interim = b"HTTP/1.1 103 Hints\r\nLink: <" + b"x" * 50_000 + b">\r\n\r\n"
+
+    def script(connection: OriginConnection) -> None:
+        while asked := connection.read_request():
+            if asked.target == b"/hold":
+                busy.set()
+                gate.wait(10)
+            elif not failed.is_set():
+                failed.set()
+                connection.send(interim * 90)
+                return
+            connection.send(OK)
+
+    gateway = rig.gateway(
+        rig.origin(script),
+        rig.origin(script),
+        upstream={"upstream_max": 1},
+        eject="off",
+    )
+    holder, client = rig.client(gateway), rig.client(gateway)
+    holder.send(request("GET", "/hold"))
+    assert busy.wait(5)
+    client.send(request("GET", "/hints"))
+    assert failed.wait(5)
+    eventually(lambda: rig.origins[0].connections and rig.origins[1].connections)
+    client.read_exactly(len(interim) * 89)
+    gate.set()
+
+    assert holder.read_response().status == 200
+    rest = client.read_some()
+    while b"HTTP/1.1 200" not in rest:
+        rest += client.read_some()
+    assert rest.endswith(b"ok")

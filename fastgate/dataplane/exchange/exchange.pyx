@@ -569,7 +569,7 @@ cdef void client_flushed(Worker *w, Exchange *x) noexcept nogil:
             finish(w, x)
     elif x.step == STEP_TUNNEL and x.response_done:
         end_tunnel(w, x)
-    else:
+    elif x.origin is not NULL:
         x.origin.ops.resume(w, x)
 
 

@@ -10,5 +10,5 @@ from fastgate.dataplane.http.message cimport Head
 cdef void record_begin(Worker *w, Exchange *x, const Head *h) noexcept nogil
 cdef void record_refused(Worker *w, Exchange *x, const Head *h) noexcept nogil
 cdef void record_id(Worker *w, Exchange *x) noexcept nogil
-cdef void record_failure(Worker *w, const Exchange *x, int fault) noexcept nogil
+cdef void record_failure(Worker *w, Exchange *x, int fault) noexcept nogil
 cdef void record_end(Worker *w, Exchange *x) noexcept nogil

@@ -150,7 +150,7 @@ cdef void record_id(Worker *w, Exchange *x) noexcept nogil:
         x.stash.id_len = keep(x, id, n)
 
 
-cdef void record_failure(Worker *w, const Exchange *x, int fault) noexcept nogil:
+cdef void record_failure(Worker *w, Exchange *x, int fault) noexcept nogil:
     """Tell the error log how the leased endpoint failed, and at which request.
 
     The request's line is as it was sent: it is kept with a log or without.
@@ -160,6 +160,8 @@ cdef void record_failure(Worker *w, const Exchange *x, int fault) noexcept nogil
         w, &x.attempt, fault, x.rule, x.rule_at,
         x.head.data, <uint32_t>next_line(x.head.data, x.head.end, &following),
     )
+    # The next endpoint may fail in another way.
+    x.rule = NULL
 
 
 cdef size_t basic_user(const char *at, size_t n, char *out) noexcept nogil:
