@@ -291,6 +291,23 @@ def test_a_tunnel_opens_behind_the_body_of_its_request(rig: Rig) -> None:
     assert client.read_exactly(16) == b'got {"Tty":true}'
 
 
+def test_a_head_may_open_a_tunnel_as_well(rig: Rig) -> None:
+    def attach(connection: OriginConnection) -> None:
+        if connection.read_head():
+            connection.send(
+                b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+            )
+            connection.send(b"got " + connection.read_exactly(4))
+            connection.wait_closed()
+
+    client = rig.client(rig.gateway(rig.origin(attach)))
+    client.send(request("HEAD", "/x", {"Connection": "Upgrade", "Upgrade": "tcp"}))
+
+    assert client.read_response("HEAD", upgrade=True).status == 101
+    client.send(b"more")
+    assert client.read_exactly(8) == b"got more"
+
+
 def test_a_101_before_the_end_of_the_body_is_no_answer(rig: Rig) -> None:
     def hasty(connection: OriginConnection) -> None:
         if connection.read_head():

@@ -292,10 +292,10 @@ cdef void origin_close(Worker *w, H1Origin *u, bint reset) noexcept nogil:
 
 cdef void leave(Worker *w, H1Origin *u) noexcept nogil:
     """LIFE_LEAVING: close when the endpoint has all, or takes no more."""
-    cdef int group = w.endpoint_plans[u.endpoint].upstream
+    cdef int upstream = w.endpoint_plans[u.endpoint].upstream
     if conn_has_left(w, &u.conn):
         origin_close(w, u, True)
-        wake_queue(w, group)
+        wake_queue(w, upstream)
     else:
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + LEAVE_LOOK_MS)
 
@@ -515,12 +515,14 @@ cdef void head_complete(Worker *w, H1Origin *u) noexcept nogil:
         u.keep_ms = keep_time(
             &h1(w).response.fields[h1(w).response.field_of[<int>H_KEEP_ALIVE]]
         )
-    if x.is_head or status == 204 or status == 304:
+    if status == 101:
+        reader_expect(&u.reader, BODY_RAW, 0)
+    elif x.is_head or status == 204 or status == 304:
         # None, whatever its fields announce: it ends at once.
         reader_expect(&u.reader, BODY_COUNTED, 0)
-    elif h1(w).response.chunked and status != 101:
+    elif h1(w).response.chunked:
         reader_expect(&u.reader, BODY_CHUNKED, 0)
-    elif h1(w).response.content_length >= 0 and status != 101:
+    elif h1(w).response.content_length >= 0:
         reader_expect(&u.reader, BODY_COUNTED, h1(w).response.content_length)
     else:
         reader_expect(&u.reader, BODY_RAW, 0)
@@ -649,6 +651,7 @@ cdef void release(Worker *w, Exchange *x) noexcept nogil:
         and x.request_done
         and not w.draining
         and not u.conn.broken
+        and not u.conn.shut
         and not u.conn.peer_ended
         and not u.conn.readable
         and bytes_len(&u.reader.kept) == 0
