@@ -12,7 +12,7 @@ just not reading it.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from fastgate.dataplane.balance.attempt cimport WaitQueue
 from fastgate.dataplane.balance.budget cimport RetryBudget

@@ -275,7 +275,7 @@ cdef class Engine:
 
     @property
     def connections(self) -> int:
-        return clients(self.w).live if self.w is not NULL else 0
+        return clients(self.w) if self.w is not NULL else 0
 
     @property
     def exchanges(self) -> int:
@@ -303,7 +303,7 @@ cdef class Engine:
 
     def is_drained(self) -> bool:
         """Draining, and no client connection is left."""
-        return self.w is NULL or (self.w.draining and clients(self.w).live == 0)
+        return self.w is NULL or (self.w.draining and clients(self.w) == 0)
 
     def reopen_log(self, int fd) -> None:
         """Write what is held to the old descriptor, close it, go on with `fd`."""
@@ -372,7 +372,7 @@ cdef class Engine:
             if x.item.is_live:
                 abandon(w, x, FAULT_DRAINED)
                 if x.item.is_live:
-                    # The client does not take the reply: end it by a reset.
+                    # The client does not take the reply: it has begun, and is cut.
                     abandon(w, x, FAULT_DRAINED)
         tell_all(w, KIND_CLIENT, CLOSE)
         tell_all(w, KIND_ORIGIN, CLOSE)
@@ -517,7 +517,7 @@ cdef class Engine:
                 return
             left -= 1
             fg_bump(&w.row.accepted, 1)
-            if <int>clients(w).live >= w.gateway.max_conns:
+            if <int>clients(w) >= w.gateway.max_conns:
                 note_accept(w, INCIDENT_CONNECTIONS_FULL, listening, 0)
                 if not client_retire(w):
                     turn_away(w, fd)
@@ -555,8 +555,10 @@ cdef void turn_away(Worker *w, int fd) noexcept nogil:
     close(fd)
 
 
-cdef inline const Slab *clients(const Worker *w) noexcept nogil:
-    return w.sockets[<int>KIND_CLIENT]
+cdef inline uint32_t clients(const Worker *w) noexcept nogil:
+    """How many connections of clients are open."""
+    cdef const Slab *sockets = w.sockets[<int>KIND_CLIENT]
+    return sockets.live if sockets is not NULL else 0
 
 
 cdef void tell_all(Worker *w, int kind, int what) noexcept nogil:
@@ -564,6 +566,8 @@ cdef void tell_all(Worker *w, int kind, int what) noexcept nogil:
     cdef Slab *sockets = w.sockets[kind]
     cdef Conn *c
     cdef uint32_t n
+    if sockets is NULL:
+        return
     for n in range(sockets.made):
         c = <Conn *>slab_at(sockets, n)
         if not c.item.is_live:
