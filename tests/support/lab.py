@@ -36,6 +36,43 @@ class _Silent:
     info = warning = alert = debug
 
 
+def plan_of(
+    endpoints: list[str],
+    *,
+    upstream: dict[str, Any] | None = None,
+    listener: dict[str, Any] | None = None,
+    path: str = "/",
+    routes: list[dict[str, Any]] | None = None,
+    **settings: Any,
+) -> Plan:
+    """One listener, one route to one upstream: all named `main`.
+
+    upstream, listener  further keys of theirs
+    path      prefix of the route
+    routes    further ones
+    settings  keys of [gateway]
+    """
+    config = Config.model_validate(
+        {
+            "gateway": settings,
+            "listeners": {"main": {"address": "127.0.0.1:0"} | (listener or {})},
+            "upstreams": {"main": {"endpoints": endpoints} | (upstream or {})},
+            "routes": [
+                {"name": "main", "upstream": "main", "match": {"path_prefix": path}},
+                *(routes or []),
+            ],
+        }
+    )
+    bound = BoundListener("main", "127.0.0.1:80", 80, "http", [], False)
+    values = make_plan(config, [bound], _Silent())
+    return Plan(
+        gateway=values.gateway,
+        listeners=values.listeners,
+        upstreams=values.upstreams,
+        routes=values.routes,
+    )
+
+
 class Lab:
     """An engine, one listener before it, and a listening socket per endpoint.
 
@@ -69,34 +106,16 @@ class Lab:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
         self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         settings.setdefault("access_log", "off" if log_fd < 0 else "stdout")
-        config = Config.model_validate(
-            {
-                "gateway": settings,
-                "listeners": {"main": {"address": "127.0.0.1:0"} | (listener or {})},
-                "upstreams": {
-                    "main": {"endpoints": [at(one) for one in self.services]}
-                    | (upstream or {})
-                },
-                "routes": [
-                    {
-                        "name": "main",
-                        "upstream": "main",
-                        "match": {"path_prefix": path},
-                    }
-                ],
-            }
+        plan = plan_of(
+            [at(one) for one in self.services],
+            upstream=upstream,
+            listener=listener,
+            path=path,
+            **settings,
         )
-        bound = BoundListener("main", "127.0.0.1:80", 80, "http", [], False)
-        values = make_plan(config, [bound], _Silent())
         self.slot = slot
         self.region = Region.create(slot + 1, max(endpoints, 1) + spare)
         self.region.begin_worker(slot, os.getpid(), 1)
-        plan = Plan(
-            gateway=values.gateway,
-            listeners=values.listeners,
-            upstreams=values.upstreams,
-            routes=values.routes,
-        )
         self.engine = Engine(
             self.region, slot, plan, [(self.listener.fileno(), 0)], log_fd
         )
