@@ -569,7 +569,8 @@ cdef void client_flushed(Worker *w, Exchange *x) noexcept nogil:
             finish(w, x)
     elif x.step == STEP_TUNNEL and x.response_done:
         end_tunnel(w, x)
-    elif x.origin is not NULL:
+    elif x.origin is not NULL and x.step != STEP_CONNECT:
+        # Else it took an interim answer, and the one that gave it has failed.
         x.origin.ops.resume(w, x)
 
 

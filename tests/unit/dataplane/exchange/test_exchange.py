@@ -552,6 +552,31 @@ def test_a_flushed_client_resumes_the_origin(make_gate: MakeGate) -> None:
     origin.end()
 
 
+@pytest.mark.parametrize("most", [0, 1])
+def test_a_client_may_take_an_interim_answer_late(
+    make_gate: MakeGate, most: int
+) -> None:
+    """When who gave it is gone, and the next origin connects, or is waited for."""
+    gate = make_gate(2, upstream={"upstream_max": most})
+    _, other = ask(gate)
+    client, first = ask(gate)
+    gate.is_slow = True
+    first.answer(HINTS)
+    gate.opens = ["waits"]
+    first.fail("upstream-reset")
+    assert client.step == ("queued" if most else "connect")
+    client.take()
+
+    answer(other)
+    gate.clients[0].take()
+    second = gate.origins[-1]
+    assert (second.client is client, second.heard) == (True, [])
+    second.ready()
+    answer(second)
+    client.take()
+    assert client.heard[-1] == "done"
+
+
 # Waiting.
 
 
