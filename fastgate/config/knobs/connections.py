@@ -77,7 +77,7 @@ ROWS = (
     Knob(
         key="tcp_notsent_lowat",
         kind=Kind.SIZE,
-        default="128k",
+        default="1m",
         help="most that the kernel queues for a client beyond what is on its way"
         " (TCP_NOTSENT_LOWAT); 0: the system's",
         low=4096,

@@ -22,7 +22,7 @@ def settings(**changes):
         "tcp_keepalive": 60_000,
         "tcp_user_timeout": 30_000,
         "send_timeout": 30_000,
-        "tcp_notsent_lowat": 131_072,
+        "tcp_notsent_lowat": 1_048_576,
     }
     return SimpleNamespace(**(values | changes))
 
@@ -81,7 +81,7 @@ def test_accepted_connections_inherit_the_options(bind):
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert accepted.getsockopt(TCP, socket.TCP_KEEPIDLE) == 60
         assert accepted.getsockopt(TCP, socket.TCP_USER_TIMEOUT) == 30_000
-        assert accepted.getsockopt(TCP, socket.TCP_NOTSENT_LOWAT) == 131_072
+        assert accepted.getsockopt(TCP, socket.TCP_NOTSENT_LOWAT) == 1_048_576
 
 
 def test_the_kernel_gives_up_no_client_before_send_timeout(bind):
