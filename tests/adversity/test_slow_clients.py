@@ -105,8 +105,8 @@ def test_idle_connections_own_next_to_nothing(rig: Rig) -> None:
 def test_the_kernel_does_not_swallow_an_answer_that_nobody_reads(rig: Rig) -> None:
     gateway = rig.gateway(rig.origin())
     client = rig.client(gateway, receive_buffer_bytes=2304)
-    client.send(request("GET", "/size/1000000"))
-    eventually(lambda: gateway.workers()[0]["bytes_out"] > 200_000, within_s=5)
+    client.send(request("GET", "/size/4000000"))
+    eventually(lambda: gateway.workers()[0]["bytes_out"] > 1_000_000, within_s=5)
 
     # So its reader is judged: an exchange that has ended has no timer.
     assert gateway.workers()[0]["exchanges"] == 1
