@@ -191,6 +191,36 @@ def test_no_path_leads_to_another_host(rig: Rig, start: str) -> None:
     assert location[1:2] not in {b"/", b"\\"}
 
 
+@pytest.mark.parametrize(
+    ("to", "target", "location"),
+    [
+        ("{path}/", "/", b"/"),
+        ("{path}/index.html", "/", b"/index.html"),
+        ("/{query}{path}", "/evil.test", b"/evil.test"),
+    ],
+)
+def test_nor_do_pieces_that_are_empty(
+    rig: Rig, to: str, target: str, location: bytes
+) -> None:
+    gateway = rig.gateway(
+        upstreams={"main": {"endpoints": [addresses.unused()]}},
+        routes=[{"name": "main", "redirect": {"to": to}}],
+    )
+
+    assert gateway.fetch("GET", target).value("location") == location
+
+
+def test_what_follows_a_hope_for_a_tunnel_is_no_request(
+    gateway: Gateway, quiet: Rig
+) -> None:
+    client = quiet.client(gateway)
+    hope = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    client.send(request("GET", "/robots.txt", hope) + request("GET", "/gone"))
+
+    assert client.read_response().status == 200
+    assert client.read_to_end() == b""
+
+
 def test_a_target_too_long_for_a_location_is_refused(rig: Rig) -> None:
     gateway = rig.gateway(
         upstreams={"main": {"endpoints": [addresses.unused()]}},

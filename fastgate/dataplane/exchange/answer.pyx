@@ -116,6 +116,11 @@ cdef int pack(
             return FAULT_INTERNAL
         if bytes_len(&x.head) > MAX_LOCATION:
             return FAULT_TARGET_TOO_LONG
+    # Pieces may be empty, or one slash: what they come to begins with one as well.
+    while bytes_len(&x.head) > 1 and x.head.data[x.head.at] == b"/" and (
+        x.head.data[x.head.at + 1] == b"/" or x.head.data[x.head.at + 1] == b"\\"
+    ):
+        x.head.at += 1
     return FAULT_NONE
 
 
@@ -161,7 +166,7 @@ cdef void say(Worker *w, Exchange *x) noexcept nogil:
             &h, b"Content-Type", a.page.content_type.at, a.page.content_type.len
         )
     if bytes_len(&x.head):
-        add_field(&h, b"Location", x.head.data, bytes_len(&x.head))
+        add_field(&h, b"Location", x.head.data + x.head.at, bytes_len(&x.head))
     response_head(w, x, &h)
     if x.here.exchange is x and x.response_kind != BODY_NONE and a.page.body.len:
         response_body(w, x, a.page.body.at, a.page.body.len)

@@ -249,6 +249,9 @@ cdef int answer(Worker *w, Exchange *x, const Head *h) noexcept nogil:
         fault = x.origin_ops.open(w, x, &ready)
     if fault:
         return fault
+    if x.wants_tunnel:
+        # What came behind it in hope of another protocol is no request.
+        x.client.close_after = 1
     x.step = STEP_FORWARD
     # Nothing of `x` may be touched behind this: the answer may be all delivered.
     x.origin.ops.head(w, x)
