@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memmove
 
+from fastgate.dataplane.balance.attempt cimport WaitQueue
 from fastgate.dataplane.balance.budget cimport RetryBudget
 from fastgate.dataplane.balance.judge cimport note_returns
 from fastgate.dataplane.balance.policies cimport Group, group_free, group_init
@@ -76,7 +77,6 @@ from fastgate.dataplane.conn.conn cimport (
     KIND_ORIGIN,
     KIND_TIMER,
     Conn,
-    WaitQueue,
     Worker,
     clock_read,
     conn_find,

@@ -682,7 +682,7 @@ cdef void take_back(Worker *w, Exchange *x) noexcept nogil:
 
 
 cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
-    """Our own answer, short and plain."""
+    """What the gateway itself says of a fault: its page, or one line of text."""
     cdef char refusal[REFUSAL_BYTES]
     cdef const char *text = info.text
     cdef const ErrorPages *errors = w.gateway.errors

@@ -11,4 +11,3 @@ cdef H1Client *client_open(
     Worker *w, int fd, int listener, const sockaddr_storage *peer
 ) noexcept nogil
 cdef bint client_retire(Worker *w) noexcept nogil
-cdef void client_close(Worker *w, H1Client *d, bint reset) noexcept nogil

@@ -16,7 +16,7 @@ from fastgate.dataplane.http.outgoing cimport (
 from fastgate.dataplane.plan.answer cimport Page
 
 cdef enum:
-    REPLY_BYTES = 1024          # room for a whole answer of the gateway's own
+    REPLY_BYTES = 1024          # room for write_reply: a head, and a line of text
 
 cdef ssize_t write_request(
     char *out, size_t room, const Head *h,
