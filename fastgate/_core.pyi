@@ -90,14 +90,20 @@ class Region:
     def endpoint(self, index: int) -> dict[str, Any]:
         """Sum up one endpoint over all workers.
 
-        `state`, `weight`, `in_flight`, `total`, `failures`, `connects`,
-        `latency_us`, `skipped_ms` (how long it is still passed over).
+        `state` (up, down, draining), of which the reasons are `admin` and `health`;
+        `since_ms` (when it last became up, CLOCK_MONOTONIC; 0: from the beginning),
+        `weight`, `in_flight`, `total`, `failures`, `connects`, `latency_us`,
+        `skipped_ms` (how long it is still passed over).
         """
 
-    def set_endpoint(
-        self, index: int, *, state: str | None = None, weight: int | None = None
-    ) -> None:
-        """`up`, `down` or `draining`; weight 1..256."""
+    def set_admin(self, index: int, admin: str) -> None:
+        """Take the operator's word: `enabled`, `draining` or `disabled`."""
+
+    def set_health(self, index: int, health: str) -> None:
+        """Take the checks' word: `unchecked`, `up` or `down`; also an old one again."""
+
+    def set_endpoint(self, index: int, *, weight: int) -> None:
+        """Weight 1..256."""
 
 @final
 class Plan:

@@ -214,11 +214,8 @@ def _make_core(workers: int, values: PlanValues) -> tuple[Region, Plan]:
     except (ValueError, IndexError) as error:
         raise StartError(str(error)) from None
     for endpoint in values.endpoints:
-        region.set_endpoint(
-            endpoint["index"],
-            state="up" if endpoint["up"] else "down",
-            weight=endpoint["weight"],
-        )
+        region.set_endpoint(endpoint["index"], weight=endpoint["weight"])
+        region.set_health(endpoint["index"], "unchecked" if endpoint["up"] else "down")
     return region, plan
 
 

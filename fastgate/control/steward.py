@@ -2,7 +2,8 @@
 
 Runs in: steward.
 
-It only reads shared memory, so it may crash, or be slow, and no request is lost.
+Of shared memory it writes the states of endpoints and nothing else: it may crash, or be
+slow, and no request is lost.
 This module is imported after the fork alone: it brings aiohttp, which workers and
 master must not carry.
 """
@@ -11,6 +12,7 @@ import asyncio
 import json
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -96,6 +98,8 @@ class Steward:
         return {
             "address": endpoint["address"],
             "state": "skipped" if is_skipped else slot["state"],
+            "admin": slot["admin"],
+            "health": slot["health"],
             "weight": slot["weight"],
             "in_flight": slot["in_flight"],
             "total": slot["total"],
@@ -104,7 +108,15 @@ class Steward:
             "latency_ms": slot["latency_us"] / 1000,
         }
 
+    def _take_over(self) -> None:
+        """Make anew what a predecessor may have left half written."""
+        for endpoint in self._values.endpoints:
+            index = endpoint["index"]
+            with suppress(ValueError):  # no word of ours: it takes nothing
+                self._region.set_health(index, self._region.endpoint(index)["health"])
+
     async def _serve(self, admin: "socket.socket") -> None:
+        self._take_over()
         loop = asyncio.get_running_loop()
         left: asyncio.Future[None] = loop.create_future()
         runner = web.ServerRunner(web.Server(self._answer, access_log=None))

@@ -113,6 +113,13 @@ def vandalise(slots.Region region, int endpoint, int value32, int64_t value64):
         fg_store32(slots.lease_cell(s, i, endpoint), value32)
 
 
+def vandalise_layers(slots.Region region, int endpoint, int admin, int health):
+    """The reasons for a state without the state, as somebody killed may leave it."""
+    cdef Shared *s = shared_of(region, 0, endpoint)
+    fg_store32(&slots.endpoint_slot(s, endpoint).admin, admin)
+    fg_store32(&slots.endpoint_slot(s, endpoint).health, health)
+
+
 # --- balance
 
 

@@ -8,7 +8,7 @@ table, and to nobody here.
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 cdef enum:
-    LAYOUT_VERSION = 3
+    LAYOUT_VERSION = 4
     PAGE_BYTES = 4096
     MAX_WORKERS = 256
     MAX_ENDPOINTS = 65536

@@ -15,11 +15,21 @@ from fastgate.dataplane.shared.region cimport (
     cell_columns,
 )
 
-cdef enum SlotState:
+cdef enum SlotState:    # what workers go by: made of the two below by `effective`
     SLOT_UNUSED = 0
     SLOT_UP = 1
-    SLOT_DOWN = 2       # takes nothing: the steward, or an operator, said so
+    SLOT_DOWN = 2       # takes nothing
     SLOT_DRAINING = 3   # finishes what it has, takes nothing new
+
+cdef enum SlotAdmin:    # what the operator says
+    ADMIN_ENABLED = 0
+    ADMIN_DRAINING = 1
+    ADMIN_DISABLED = 2
+
+cdef enum SlotHealth:   # what the health checks say
+    HEALTH_UNCHECKED = 0    # nothing is known to be wrong with it
+    HEALTH_UP = 1
+    HEALTH_DOWN = 2         # checks failed, or its name did not resolve
 
 cdef enum WorkerState:
     WORKER_EMPTY = 0
@@ -55,14 +65,19 @@ cdef struct WorkerRow:          # 256 bytes. Writer: that worker, unless said
     int64_t _reserved[12]
 
 cdef struct EndpointSlot:       # 64 bytes = one cache line
-    int32_t state               # a SlotState. Writer: steward
-    int32_t weight              # 1..256.      Writer: steward
+    int32_t state               # a SlotState.  Writer: steward; master before it forks
+    int32_t weight              # 1..256.       Writer: the same
     int64_t skip_until_ms       # passive mark, CLOCK_MONOTONIC. Writer: workers
     int32_t consecutive_failures  # Writer: workers (relaxed: a lost add is harmless)
-    int32_t _pad
+    int32_t admin               # a SlotAdmin.  Writer: steward; master before it forks
+    # Both: Writer: workers (relaxed: a lost sample is harmless)
     int64_t latency_ns          # peak EWMA of time to the response head; 0: none
-    int64_t latency_at_ms       # when it was last written, CLOCK_MONOTONIC. Both:
-    int64_t _reserved[3]        # Writer: workers (relaxed: a lost sample is harmless)
+    int64_t latency_at_ms       # when it was last written, CLOCK_MONOTONIC
+    int32_t health              # a SlotHealth. Writer: steward; master before it forks
+    int32_t _pad
+    # When `state` last became up, CLOCK_MONOTONIC; 0: it was from the beginning.
+    int64_t since_ms            # Writer: as of `state`
+    int64_t _reserved
 
 cdef struct EndpointCount:      # 32 bytes, per worker and endpoint. Writer: that worker
     int64_t total               # leases ever made
@@ -89,6 +104,22 @@ cdef inline EndpointCount *endpoint_count(
 ) noexcept nogil:
     """Of [worker][endpoint]."""
     return <EndpointCount *>s.tables[TABLE_COUNTS] + worker * s.n_endpoints + endpoint
+
+cdef inline int32_t effective(int32_t admin, int32_t health) noexcept nogil:
+    """The state of an endpoint, of what the operator and the checks say of it.
+
+                    unchecked   up          down
+        enabled     up          up          down
+        draining    draining    draining    down
+        disabled    down        down        down
+
+    A number that is neither, which nobody writes, counts as disabled or down.
+    """
+    if health != HEALTH_UNCHECKED and health != HEALTH_UP:
+        return SLOT_DOWN
+    if admin == ADMIN_ENABLED:
+        return SLOT_UP
+    return SLOT_DRAINING if admin == ADMIN_DRAINING else SLOT_DOWN
 
 # --- leases
 

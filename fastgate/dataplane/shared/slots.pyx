@@ -27,13 +27,24 @@ cdef dict WORKER_STATES = {
     "left": WORKER_LEFT,
 }
 cdef dict WORKER_STATE_NAMES = {state: name for name, state in WORKER_STATES.items()}
-cdef dict SLOT_STATES = {
-    "up": SLOT_UP,
-    "down": SLOT_DOWN,
-    "draining": SLOT_DRAINING,
+cdef dict SLOT_STATE_NAMES = {
+    SLOT_UNUSED: "unused",
+    SLOT_UP: "up",
+    SLOT_DOWN: "down",
+    SLOT_DRAINING: "draining",
 }
-cdef dict SLOT_STATE_NAMES = {state: name for name, state in SLOT_STATES.items()}
-SLOT_STATE_NAMES[SLOT_UNUSED] = "unused"
+cdef dict ADMIN_STATES = {
+    "enabled": ADMIN_ENABLED,
+    "draining": ADMIN_DRAINING,
+    "disabled": ADMIN_DISABLED,
+}
+cdef dict ADMIN_STATE_NAMES = {state: name for name, state in ADMIN_STATES.items()}
+cdef dict HEALTH_STATES = {
+    "unchecked": HEALTH_UNCHECKED,
+    "up": HEALTH_UP,
+    "down": HEALTH_DOWN,
+}
+cdef dict HEALTH_STATE_NAMES = {state: name for name, state in HEALTH_STATES.items()}
 
 # --- what a worker counts: its name here, its field in WorkerRow, and nothing else
 
@@ -74,6 +85,14 @@ cdef int64_t monotonic_ms() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
+
+
+cdef void settle_state(EndpointSlot *slot) noexcept:
+    """Write the state that follows from admin and health, and since when it is up."""
+    cdef int32_t state = effective(fg_load32(&slot.admin), fg_load32(&slot.health))
+    if state == SLOT_UP and fg_load32(&slot.state) != SLOT_UP:
+        fg_store(&slot.since_ms, monotonic_ms())
+    fg_store32(&slot.state, state)
 
 
 @cython.final
@@ -211,8 +230,10 @@ cdef class Region(Mapping):
     def endpoint(self, int index):
         """One endpoint over all workers, as a dict.
 
-        `in_flight`, `total`, `failures` and `connects` are sums; `skipped_ms` is
-        how long a passive mark still passes it over; `latency_us` 0 = no sample.
+        `state` is what `admin` and `health` make of it; `since_ms` when it last became
+        up, CLOCK_MONOTONIC, 0 = it was from the beginning. `in_flight`, `total`,
+        `failures` and `connects` are sums; `skipped_ms` is how long a passive mark
+        still passes it over; `latency_us` 0 = no sample.
         """
         cdef EndpointSlot *slot = self.slot(index)
         cdef Shared *s = &self.shared
@@ -226,6 +247,9 @@ cdef class Region(Mapping):
             connects += fg_load(&count.connects)
         return {
             "state": SLOT_STATE_NAMES.get(fg_load32(&slot.state), "invalid"),
+            "admin": ADMIN_STATE_NAMES.get(fg_load32(&slot.admin), "invalid"),
+            "health": HEALTH_STATE_NAMES.get(fg_load32(&slot.health), "invalid"),
+            "since_ms": fg_load(&slot.since_ms),
             "weight": fg_load32(&slot.weight),
             "in_flight": in_flight(s, index),
             "total": total,
@@ -235,17 +259,29 @@ cdef class Region(Mapping):
             "skipped_ms": max(0, fg_load(&slot.skip_until_ms) - monotonic_ms()),
         }
 
-    def set_endpoint(self, int index, *, state=None, weight=None):
-        """Steward: `up`, `down` or `draining`; weight 1..256. None = as it is.
+    def set_admin(self, int index, str admin):
+        """Steward: `enabled`, `draining` or `disabled`. Raises ValueError."""
+        cdef EndpointSlot *slot = self.slot(index)
+        if admin not in ADMIN_STATES:
+            raise ValueError(f"endpoint admin: {admin!r}")
+        fg_store32(&slot.admin, ADMIN_STATES[admin])
+        settle_state(slot)
 
-        Both are checked before either is written. Raises ValueError.
+    def set_health(self, int index, str health):
+        """Steward: `unchecked`, `up` or `down`. Raises ValueError.
+
+        Also what it is already: that puts right a state that was not written any
+        more, its writer having been killed.
         """
         cdef EndpointSlot *slot = self.slot(index)
-        if state is not None and state not in SLOT_STATES:
-            raise ValueError(f"endpoint state: {state!r}")
-        if weight is not None and not 1 <= weight <= MAX_WEIGHT:
+        if health not in HEALTH_STATES:
+            raise ValueError(f"endpoint health: {health!r}")
+        fg_store32(&slot.health, HEALTH_STATES[health])
+        settle_state(slot)
+
+    def set_endpoint(self, int index, *, int weight):
+        """Steward: its weight, 1..256. Raises ValueError."""
+        cdef EndpointSlot *slot = self.slot(index)
+        if not 1 <= weight <= MAX_WEIGHT:
             raise ValueError(f"weight: {weight} not in 1..{MAX_WEIGHT}")
-        if weight is not None:
-            fg_store32(&slot.weight, weight)
-        if state is not None:
-            fg_store32(&slot.state, SLOT_STATES[state])
+        fg_store32(&slot.weight, weight)

@@ -22,9 +22,10 @@ from fastgate.dataplane.telemetry.logwriter import LineWriter  # noqa: F401 - th
 
 GAUGES = ("connections", "exchanges")
 TOTALS = ("requests",)
+HEALTH = ("unchecked", "up", "down")
 STATES = ("empty", "booting", "ready", "draining", "dead", "left")
 ROW = struct.Struct("=iiiqi")  # pid, generation, state, heartbeat_ms, leases
-SLOT = struct.Struct("=ii")  # is up, weight
+SLOT = struct.Struct("=ii")  # health, weight
 
 
 def now_ms():
@@ -99,9 +100,12 @@ class Region:
 
     def endpoint(self, index):
         at = ROW.size * self.workers + SLOT.size * index
-        is_up, weight = SLOT.unpack_from(self._map, at)
+        health, weight = SLOT.unpack_from(self._map, at)
         return {
-            "state": "up" if is_up else "down",
+            "state": "down" if HEALTH[health] == "down" else "up",
+            "admin": "enabled",
+            "health": HEALTH[health],
+            "since_ms": 0,
             "weight": weight,
             "in_flight": sum(self._row(slot)[4] for slot in range(self.workers)),
             "total": 3,
@@ -111,11 +115,15 @@ class Region:
             "skipped_ms": 0,
         }
 
-    def set_endpoint(self, index, *, state=None, weight=None):
+    def set_health(self, index, health):
         at = ROW.size * self.workers + SLOT.size * index
-        old = SLOT.unpack_from(self._map, at)
-        is_up = old[0] if state is None else int(state == "up")
-        SLOT.pack_into(self._map, at, is_up, weight or old[1])
+        weight = SLOT.unpack_from(self._map, at)[1]
+        SLOT.pack_into(self._map, at, HEALTH.index(health), weight)
+
+    def set_endpoint(self, index, *, weight):
+        at = ROW.size * self.workers + SLOT.size * index
+        health = SLOT.unpack_from(self._map, at)[0]
+        SLOT.pack_into(self._map, at, health, weight)
 
 
 class Plan:

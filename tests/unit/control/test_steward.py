@@ -54,6 +54,8 @@ def test_status_holds_workers_endpoints_listeners_and_totals(gateway):
     assert status["upstreams"]["main"]["endpoints"][0] == {
         "address": "127.0.0.1:9",
         "state": "up",
+        "admin": "enabled",
+        "health": "unchecked",
         "weight": 1,
         "in_flight": 0,
         "total": 3,

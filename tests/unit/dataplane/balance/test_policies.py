@@ -54,8 +54,8 @@ def critical(degrees: int) -> float:
 @pytest.mark.parametrize("policy", POLICIES)
 def test_only_usable_endpoints_are_chosen(policy):
     region = region_of(1, 1, 1, 1, 1, 1)
-    region.set_endpoint(0, state="down")
-    region.set_endpoint(1, state="draining")
+    region.set_health(0, "down")
+    region.set_admin(1, "draining")
     probe.mark(region, 2, 1000)
     group = probe.Group(policy, range(6), bound_percent=0)
 
@@ -80,7 +80,7 @@ def test_a_mark_ends_on_its_millisecond(policy):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_if_all_are_marked_the_marks_are_ignored(policy):
     region = region_of(1, 1, 1, 1)
-    region.set_endpoint(3, state="down")
+    region.set_health(3, "down")
     for endpoint in range(4):
         probe.mark(region, endpoint, FOREVER)
     group = probe.Group(policy, range(4))
@@ -103,8 +103,8 @@ def test_a_marked_endpoint_is_taken_rather_than_one_already_tried(policy):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_without_a_usable_endpoint_nothing_is_chosen(policy):
     region = region_of(1, 1)
-    region.set_endpoint(0, state="down")
-    region.set_endpoint(1, state="draining")
+    region.set_health(0, "down")
+    region.set_admin(1, "draining")
 
     assert probe.Group(policy, range(2)).pick(region) == NO_ENDPOINT
     assert probe.Group(policy, []).pick(region) == NO_ENDPOINT
@@ -305,9 +305,9 @@ def test_a_returning_member_gets_no_burst_and_does_not_wait(absent):
     region = region_of(2, 2, 2, 1)
     group = probe.Group("round-robin", range(4), seed=3)
     turns(group, region, 5)
-    region.set_endpoint(0, state="down")
+    region.set_health(0, "down")
     assert 0 not in turns(group, region, absent)
-    region.set_endpoint(0, state="up")
+    region.set_health(0, "up")
 
     picks = turns(group, region, 70)
 
@@ -454,7 +454,7 @@ def test_random_two_samples_by_weight():
 
 def test_random_two_with_one_usable_endpoint_takes_it():
     region = region_of(1, 1, 1)
-    region.set_endpoint(0, state="down")
+    region.set_health(0, "down")
     load(region, 0, 0, 50)
     group = probe.Group("random-two", range(3))
 
@@ -507,7 +507,7 @@ def test_losing_one_of_ten_moves_only_its_own_keys(weights):
     region = region_of(*weights)
     group = probe.Group("hash", range(10))
     before = group.pick_keys(region, 100_000, 1)
-    region.set_endpoint(3, state="down")
+    region.set_health(3, "down")
     after = group.pick_keys(region, 100_000, 1)
 
     moved = [old for old, new in zip(before, after, strict=True) if old != new]
@@ -614,7 +614,7 @@ def test_one_hot_key_never_holds_more_than_the_bound():
 def test_the_bound_counts_only_endpoints_that_can_take_the_overflow():
     region = region_of(1, 1, 1)
     load(region, 4, 4, 100)
-    region.set_endpoint(2, state="down")
+    region.set_health(2, "down")
     group = probe.Group("hash", range(3), bound_percent=100)
     key = next(d for d in draws(50) if group.pick(region, key=d) == 0)
     probe.lease(region, 0, 0)  # 5 against 4: one more would be 6 of ceil(10 / 2)
@@ -655,7 +655,7 @@ def test_least_time_tries_a_newcomer_without_flooding_it():
 def test_least_time_does_not_measure_newcomers_by_an_unusable_endpoint():
     region = region_of(1, 1, 1)
     probe.set_latency(region, 0, 1)
-    region.set_endpoint(0, state="down")
+    region.set_health(0, "down")
     probe.set_latency(region, 1, 1000)
     group = probe.Group("least-time", range(3))
     load(region, 0, 0, 1)

@@ -265,11 +265,11 @@ def test_who_waits_is_served_when_an_ejection_ends(make_lab: MakeLab) -> None:
 
 def test_who_waits_is_served_when_an_endpoint_comes_up(make_lab: MakeLab) -> None:
     lab = make_lab(endpoints=2, upstream=ONE_EACH)
-    lab.region.set_endpoint(0, state="down")
+    lab.region.set_health(0, "down")
     asking(lab)
     lab.read(lab.accept(1), b"\r\n\r\n")
     asking(lab, "/waits")
-    lab.region.set_endpoint(0, state="up")
+    lab.region.set_health(0, "up")
 
     service = lab.accept(0)
 

@@ -1,5 +1,6 @@
 import os
 import signal
+import time
 
 import balance_probe as probe
 import pytest
@@ -19,6 +20,9 @@ def test_a_new_region_has_empty_rows_and_endpoints_that_are_up():
     assert region.worker(0)["pid"] == 0
     assert region.endpoint(4) == {
         "state": "up",
+        "admin": "enabled",
+        "health": "unchecked",
+        "since_ms": 0,
         "weight": 1,
         "in_flight": 0,
         "total": 0,
@@ -41,7 +45,9 @@ def test_an_index_from_python_is_checked_everywhere(index):
         lambda: region.reclaim_worker(index),
         lambda: region.worker(index),
         lambda: region.endpoint(index),
-        lambda: region.set_endpoint(index, state="down"),
+        lambda: region.set_endpoint(index, weight=1),
+        lambda: region.set_admin(index, "enabled"),
+        lambda: region.set_health(index, "down"),
     ):
         with pytest.raises(IndexError):
             call()
@@ -211,38 +217,111 @@ def test_no_count_sticks_when_workers_are_killed_in_the_middle_of_a_lease():
 # --- endpoints
 
 
-def test_state_and_weight_are_set_together_or_alone():
+STATES = {
+    ("enabled", "unchecked"): "up",
+    ("enabled", "up"): "up",
+    ("enabled", "down"): "down",
+    ("draining", "unchecked"): "draining",
+    ("draining", "up"): "draining",
+    ("draining", "down"): "down",
+    ("disabled", "unchecked"): "down",
+    ("disabled", "up"): "down",
+    ("disabled", "down"): "down",
+}
+
+
+def layers(region, index=0):
+    row = region.endpoint(index)
+    return row["admin"], row["health"], row["state"]
+
+
+@pytest.mark.parametrize(("admin", "health"), STATES)
+def test_the_state_follows_from_admin_and_health_in_whichever_order(admin, health):
     region = Region.create(1, 2)
-    region.set_endpoint(1, state="draining", weight=256)
+    region.set_admin(0, admin)
+    region.set_health(0, health)
+    region.set_health(1, health)
+    region.set_admin(1, admin)
+
+    expected = (admin, health, STATES[admin, health])
+    assert layers(region, 0) == layers(region, 1) == expected
+
+
+def test_weight_and_state_leave_each_other_alone():
+    region = Region.create(1, 2)
+    region.set_endpoint(1, weight=256)
+    region.set_health(1, "down")
     region.set_endpoint(0, weight=2)
 
-    assert (region.endpoint(1)["state"], region.endpoint(1)["weight"]) == (
-        "draining",
-        256,
-    )
-    assert (region.endpoint(0)["state"], region.endpoint(0)["weight"]) == ("up", 2)
-    region.set_endpoint(1, state="down")
-    assert region.endpoint(1)["weight"] == 256
+    assert layers(region, 1) == ("enabled", "down", "down")
+    assert layers(region, 0) == ("enabled", "unchecked", "up")
+    assert [region.endpoint(e)["weight"] for e in range(2)] == [2, 256]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"weight": 0},
-        {"weight": 257},
-        {"state": "unused"},
-        {"state": "UP"},
-        {"state": "down", "weight": 0},
-        {"state": "nowhere", "weight": 9},
+        lambda region: region.set_endpoint(0, weight=0),
+        lambda region: region.set_endpoint(0, weight=257),
+        lambda region: region.set_health(0, "UP"),
+        lambda region: region.set_health(0, "draining"),
+        lambda region: region.set_admin(0, "up"),
+        lambda region: region.set_admin(0, ""),
     ],
 )
-def test_a_wrong_state_or_weight_changes_nothing(change):
+def test_a_wrong_word_or_weight_changes_nothing(change):
     region = Region.create(1, 1)
+    region.set_admin(0, "draining")
     before = region.endpoint(0)
 
-    with pytest.raises(ValueError, match=r"state|weight"):
-        region.set_endpoint(0, **change)
+    with pytest.raises(ValueError, match=r"admin|health|weight"):
+        change(region)
     assert region.endpoint(0) == before
+
+
+def test_since_is_when_the_state_last_became_up():
+    region = Region.create(1, 1)
+    region.set_health(0, "up")
+    assert region.endpoint(0)["since_ms"] == 0  # it was up before
+
+    region.set_health(0, "down")
+    assert region.endpoint(0)["since_ms"] == 0
+    before_ms = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
+    region.set_health(0, "up")
+    since_ms = region.endpoint(0)["since_ms"]
+    assert before_ms <= since_ms < before_ms + 10_000
+
+    region.set_health(0, "unchecked")
+    assert region.endpoint(0)["since_ms"] == since_ms
+
+
+def test_an_endpoint_that_is_enabled_again_is_up_since_then():
+    region = Region.create(1, 1)
+    region.set_admin(0, "draining")
+    region.set_admin(0, "disabled")
+    assert region.endpoint(0)["since_ms"] == 0
+    region.set_admin(0, "enabled")
+    assert region.endpoint(0)["since_ms"] > 0
+
+
+def test_a_layer_that_holds_no_known_word_takes_no_traffic():
+    region = Region.create(1, 2)
+    probe.vandalise_layers(region, 0, 99, 0)
+    region.set_health(0, "up")
+    probe.vandalise_layers(region, 1, 0, -7)
+    region.set_admin(1, "enabled")
+
+    assert layers(region, 0) == ("invalid", "up", "down")
+    assert layers(region, 1) == ("enabled", "invalid", "down")
+
+
+def test_a_state_that_was_not_written_any_more_is_put_right_by_the_same_word():
+    region = Region.create(1, 1)
+    probe.vandalise_layers(region, 0, 0, 2)  # killed before it wrote the state
+    assert layers(region) == ("enabled", "down", "up")
+
+    region.set_health(0, "down")
+    assert layers(region) == ("enabled", "down", "down")
 
 
 def test_a_passive_mark_shows_how_long_it_lasts():
