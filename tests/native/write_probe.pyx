@@ -19,6 +19,7 @@ from fastgate.dataplane.http.fields cimport header_id
 from fastgate.dataplane.http.message cimport (
     Field, H_COUNT, HeadLimits, MAX_FIELDS, MAX_HEAD_BYTES, MAX_HEADER_IDS, Parser,
 )
+from fastgate.dataplane.http.outgoing cimport settle_request, settle_response
 from fastgate.dataplane.http.rules cimport RULE_ADD, RULE_REMOVE, RULE_SET
 from fastgate.dataplane.http.status cimport reason_phrase as c_phrase
 
@@ -142,7 +143,7 @@ cdef class RequestProbe(Message):
     def __init__(
         self, fields=(), *, rules=(), host=None, x_forwarded=False, forwarded=False,
         request_id=False, via=None, peer=b"192.0.2.7", v6=False, trusted=False,
-        port=8080, scheme=b"http", own_id=b"0" * 32, tunnel=False,
+        port=b"8080", scheme=b"http", own_id=b"0" * 32, tunnel=False,
         dashes=False, **start,
     ):
         cdef uint32_t n
@@ -161,7 +162,7 @@ cdef class RequestProbe(Message):
         self.facts.peer = self.keep(peer, &self.facts.peer_len)
         self.facts.peer_is_v6 = v6
         self.facts.trusted = trusted
-        self.facts.local_port = port
+        self.facts.port = self.keep(port, &self.facts.port_len)
         self.facts.scheme = self.keep(scheme, &self.facts.scheme_len)
         self.facts.request_id = self.keep(own_id, &n)
         self.facts.tunnel = tunnel
@@ -185,6 +186,7 @@ cdef class RequestProbe(Message):
     def write(self, size_t room=65536):
         """The bytes that go upstream, or the word of the fault."""
         cdef char *out = guarded(room)
+        settle_request(&self.shape)
         cdef ssize_t n = write_request(
             out, room, self.head, &self.shape, &self.facts
         )
@@ -199,6 +201,7 @@ cdef class RequestProbe(Message):
         cdef ssize_t total = 0
         cdef int64_t began
         cdef int _round
+        settle_request(&self.shape)
         with nogil:
             began = now_ns()
             for _round in range(rounds):
@@ -240,6 +243,7 @@ cdef class ResponseProbe(Message):
     def write(self, size_t room=65536):
         """The bytes that go to the client, or the word of the fault."""
         cdef char *out = guarded(room)
+        settle_response(&self.shape)
         cdef ssize_t n = write_response(
             out, room, self.head, &self.shape, &self.framing, self.date
         )
@@ -254,6 +258,7 @@ cdef class ResponseProbe(Message):
         cdef ssize_t total = 0
         cdef int64_t began
         cdef int _round
+        settle_response(&self.shape)
         with nogil:
             began = now_ns()
             for _round in range(rounds):

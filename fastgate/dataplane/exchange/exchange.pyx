@@ -270,7 +270,8 @@ cdef int pack(Worker *w, Exchange *x, const Head *h) noexcept nogil:
     facts.peer_len = c.peer.len
     facts.peer_is_v6 = c.peer.is_v6
     facts.trusted = c.peer.trusted
-    facts.local_port = listener.port
+    facts.port = listener.port.at
+    facts.port_len = listener.port.len
     facts.scheme = listener.scheme.at
     facts.scheme_len = listener.scheme.len
     facts.request_id = id

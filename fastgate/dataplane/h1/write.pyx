@@ -7,6 +7,7 @@ here they become lines.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
+from fastgate.dataplane.base.words cimport put_padded
 from fastgate.dataplane.base.faults cimport (
     FAULT_BAD_HEADER, FAULT_HEAD_TOO_LARGE, FAULT_INTERNAL, FAULT_UPSTREAM_BAD,
 )
@@ -72,14 +73,14 @@ cdef inline bint is_made(
 ) noexcept nogil:
     """Is the gateway to write this field of its own making?"""
     return g.made >> id & 1 and (
-        not g.look >> id & 1 or admit(o, g, id, name, strlen(name))
+        not g.sets.look >> id & 1 or admit(o, g, id, name, strlen(name))
     )
 
 
 cdef inline void put_fields(Out *o, const Head *h, Outgoing *g) noexcept nogil:
     """Append the fields that pass, in their order, with the names they came with."""
-    cdef uint64_t skip = g.skip
-    cdef uint64_t look = g.look
+    cdef uint64_t skip = g.sets.skip
+    cdef uint64_t look = g.sets.look
     cdef const Field *f
     cdef int i
     for i in range(h.n_fields):
@@ -96,10 +97,10 @@ cdef inline void put_fields(Out *o, const Head *h, Outgoing *g) noexcept nogil:
 
 cdef void put_rules(Out *o, const Outgoing *g) noexcept nogil:
     """Append what the rules add."""
-    cdef int i = next_added(g.rules, 0, g.placed, g.protected)
+    cdef int i = next_added(g.rules, 0, g.placed, g.sets.protected)
     while i >= 0:
         put_rule(o, &g.rules.rules[i])
-        i = next_added(g.rules, i + 1, g.placed, g.protected)
+        i = next_added(g.rules, i + 1, g.placed, g.sets.protected)
 
 
 cdef bint offers_h2c(const char *p, size_t n) noexcept nogil:
@@ -145,7 +146,7 @@ cdef inline void put_x_forwarded(
         put_text(o, "\r\n")
     if is_made(o, g, H_X_FORWARDED_PORT, "X-Forwarded-Port"):
         put_text(o, "X-Forwarded-Port: ")
-        put_number(o, facts.local_port)
+        put_value(o, facts.port, facts.port_len)
         put_text(o, "\r\n")
 
 
@@ -218,11 +219,13 @@ cdef ssize_t write_request(
 cdef void put_status(
     Out *o, int status, const char *reason, size_t n
 ) noexcept nogil:
-    """Append the status line; a reason that is no reason-phrase is replaced."""
+    """Append the status line, of three digits; a reason that is none is replaced."""
     cdef const char *phrase = reason_phrase(status)
     put_text(o, "HTTP/1.1 ")
-    put_number(o, status)
-    put_text(o, " ")
+    if fits(o, 4):
+        o.at = put_padded(o.at, status, 3)
+        o.at[0] = c' '
+        o.at += 1
     if n and is_value(reason, n):
         put_value(o, reason, n)
     else:
@@ -242,7 +245,7 @@ cdef ssize_t write_response(
             own; NULL: none
     returns bytes written, -FAULT_UPSTREAM_BAD if a byte may not stand where it
             stands or the status is no three digits, or -FAULT_INTERNAL if
-            `room` is too small or there are more rules than MAX_RULES
+            `room` is too small
 
     Bodiless: RFC 9110 section 8.6 keeps Content-Length for HEAD and 304, where it
     tells of another answer, and forbids it in 1xx and 204.
@@ -250,12 +253,9 @@ cdef ssize_t write_response(
     cdef Out o
     cdef Outgoing g
     cdef int64_t length = framing.content_length
-    cdef int fault
     if not 100 <= h.status <= 999:
         return -FAULT_UPSTREAM_BAD
-    fault = outgoing_response(&g, h, shape, date is not NULL)
-    if fault:
-        return -fault
+    outgoing_response(&g, h, shape, date is not NULL)
     begin(&o, out, room, FAULT_UPSTREAM_BAD, FAULT_INTERNAL)
 
     put_status(&o, h.status, h.reason, h.reason_len)

@@ -1,14 +1,82 @@
-"""What goes out, in no protocol's words: the values of fields that are made.
+"""What goes out, in no protocol's words: its sets, and the values that are made.
 
-Runs in: worker.
+Runs in: master (the sets), worker (the values).
 """
 
-from libc.string cimport strlen
-
+from fastgate.dataplane.http.message cimport (
+    H_CONNECTION, H_CONTENT_LENGTH, H_FORWARDED, H_HOST, H_HTTP2_SETTINGS,
+    H_KEEP_ALIVE, H_PROXY_CONNECTION, H_SERVER, H_TRANSFER_ENCODING, H_UPGRADE,
+    H_X_FORWARDED_OTHER, H_X_FORWARDED_PREFIX, H_X_REAL_IP, H_X_REQUEST_ID,
+)
+from fastgate.dataplane.http.rules cimport ids_of
 from fastgate.dataplane.http.writer cimport is_token
 
 cdef enum:
     MAX_REQUEST_ID_BYTES = 128  # a longer one is replaced: it is copied into logs
+    OWN_ID_BYTES = 32           # as random_id() makes it
+
+
+cdef uint64_t framing_ids() noexcept nogil:
+    """The gateway frames its own messages: these never pass as they came.
+
+    (The other hop-by-hop fields, and those that Connection lists, are `dropped`.)
+    """
+    return (
+        id_bit(H_CONTENT_LENGTH) | id_bit(H_TRANSFER_ENCODING) | id_bit(H_CONNECTION)
+        | id_bit(H_KEEP_ALIVE) | id_bit(H_PROXY_CONNECTION) | id_bit(H_UPGRADE)
+        | id_bit(H_HTTP2_SETTINGS)
+    )
+
+
+cdef uint64_t claim_ids() noexcept nogil:
+    """What only a trusted proxy may say of the client (THREATS 49)."""
+    return (
+        id_bit(H_X_FORWARDED_FOR) | id_bit(H_X_FORWARDED_PROTO)
+        | id_bit(H_X_FORWARDED_HOST) | id_bit(H_X_FORWARDED_PORT)
+        | id_bit(H_X_FORWARDED_PREFIX) | id_bit(H_X_FORWARDED_OTHER)
+        | id_bit(H_X_REAL_IP) | id_bit(H_FORWARDED)
+    )
+
+
+cdef void settle_request(RequestShape *shape) noexcept nogil:
+    """`made` is all that a head may be given: outgoing_request() takes out of it what
+    is unknown, or said by a trusted proxy. The other X-Forwarded-* are no lists: what
+    such a proxy says in one of them passes as it came.
+    """
+    cdef uint64_t instead = 0, made = 0
+    cdef Sets *sets = shape.sets
+    if shape.x_forwarded:
+        instead |= id_bit(H_X_FORWARDED_FOR)
+        made |= (
+            id_bit(H_X_FORWARDED_PROTO) | id_bit(H_X_FORWARDED_HOST)
+            | id_bit(H_X_FORWARDED_PORT)
+        )
+    if shape.forwarded:
+        instead |= id_bit(H_FORWARDED)
+    if shape.request_id:
+        instead |= id_bit(H_X_REQUEST_ID)
+    if shape.via is not NULL:
+        instead |= id_bit(H_VIA)
+    sets.protected = framing_ids() | id_bit(H_HOST)
+    sets.look = ids_of(&shape.rules)
+    sets.made = made | instead
+    sets[1] = sets[0]
+    sets[1].skip = sets.protected | instead
+    sets[0].skip = sets[1].skip | claim_ids()
+
+
+cdef void settle_response(ResponseShape *shape) noexcept nogil:
+    cdef Sets *sets = &shape.sets
+    sets.protected = sets.skip = framing_ids()
+    sets.look = ids_of(&shape.rules)
+    sets.made = id_bit(H_DATE)
+    if shape.server is not NULL:
+        sets.skip |= id_bit(H_SERVER)
+        if shape.server_len:
+            sets.made |= id_bit(H_SERVER)
+    if shape.via is not NULL:
+        sets.skip |= id_bit(H_VIA)
+        sets.made |= id_bit(H_VIA)
 
 
 cdef bint put_list(Out *o, const Head *h, HeaderId id) noexcept nogil:
@@ -120,7 +188,7 @@ cdef void put_request_id(
     if kept is not NULL:
         put_value(o, kept.value, kept.value_len)
     else:
-        put_value(o, facts.request_id, strlen(facts.request_id))
+        put_value(o, facts.request_id, OWN_ID_BYTES)
 
 
 cdef void put_via(Out *o, const Head *h, const char *name, size_t n) noexcept nogil:

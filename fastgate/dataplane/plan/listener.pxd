@@ -1,6 +1,6 @@
 """What holds for one listener. Runs in: every process (made by the master)."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from fastgate.dataplane.base.text cimport Text
 from fastgate.dataplane.plan.gateway cimport GatewayPlan
@@ -9,7 +9,7 @@ from fastgate.dataplane.plan.keeper cimport Keeper
 cdef struct ListenerPlan:
     Text name
     Text scheme
-    uint16_t port
+    Text port                   # in decimal; empty: a Unix socket
     uint8_t is_shared           # one socket for all workers: wake one of them
     uint64_t refused_methods    # a bit for each by llhttp's number: answered 405
     int n_refused_names

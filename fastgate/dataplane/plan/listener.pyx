@@ -15,7 +15,6 @@ cdef ListenerPlan at            # of nobody: the rows take their offsets from it
 
 cdef list TABLE = [
     row("is_shared", &at, &at.is_shared),
-    row("port", &at, &at.port),     # 0: a Unix socket
 ]
 
 
@@ -26,6 +25,7 @@ cdef int fill_listener(
     fill(l, values, TABLE)
     l.name = keeper.text(values["name"])
     l.scheme = keeper.text(values["scheme"])
+    l.port = keeper.text(str(values["port"] or ""))
     fill_refused_methods(l, values["refused_methods"], keeper)
     if not gateway.trace:
         l.refused_methods |= <uint64_t>1 << METHOD_TRACE

@@ -1,8 +1,9 @@
 """The settings of one route, into its struct. Runs in: master."""
 
 from fastgate.dataplane.http.fields cimport header_id
+from fastgate.dataplane.http.outgoing cimport settle_request, settle_response
 from fastgate.dataplane.http.rules cimport (
-    RULE_ADD, RULE_REMOVE, RULE_SET, Rule, Rules,
+    MAX_RULES, RULE_ADD, RULE_REMOVE, RULE_SET, Rule, Rules,
 )
 from fastgate.dataplane.plan.answer cimport (
     ANSWER_UPSTREAM, fill_answer, fill_errors,
@@ -53,6 +54,8 @@ cdef int fill_route(
     r.response.server_len = gateway.server_header.len
     fill_rules(&r.request.rules, "request_rules", values, keeper)
     fill_rules(&r.response.rules, "response_rules", values, keeper)
+    settle_request(&r.request)
+    settle_response(&r.response)
     return 0
 
 
@@ -61,6 +64,8 @@ cdef int fill_rules(Rules *rules, str key, dict values, Keeper keeper) except -1
     cdef list given = values[key]
     cdef Text name, value
     cdef Rule *rule
+    if len(given) > MAX_RULES:
+        raise ValueError(f"{key}: more than {MAX_RULES}")
     rules.rules = <Rule *>keeper.array(len(given), sizeof(Rule))
     for op, header, content in given:
         name = keeper.text(header)

@@ -95,8 +95,7 @@ def test_the_writer_refuses_a_value_that_could_split_a_message(value):
     assert request(host=value) == "bad-header"
     assert request(authority=value) == "bad-header"
     assert request(rules=[("set", b"X", value)]) == "bad-header"
-    if b"\0" not in value:  # that would only end it
-        assert request(own_id=value, request_id=True) == "bad-header"
+    assert request(own_id=value.ljust(32), request_id=True) == "bad-header"
     assert response((b"X", value)) == "upstream-bad-response"
     assert response(rules=[("add", b"X", value)]) == "upstream-bad-response"
     assert response(server=value) == "upstream-bad-response"

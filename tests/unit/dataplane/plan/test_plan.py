@@ -151,6 +151,17 @@ def test_a_plan_names_the_key_of_a_word_that_it_does_not_know(
         Plan(**given)
 
 
+@pytest.mark.parametrize("key", ["request_rules", "response_rules"])
+def test_a_plan_has_no_more_rules_of_a_head_than_it_can_track(key: str) -> None:
+    given = values("127.0.0.1:1")
+    given["routes"][0][key] = [("set", f"X-{i}", "") for i in range(64)]
+    Plan(**given)
+    given["routes"][0][key].append(("set", "X-64", ""))
+
+    with pytest.raises(ValueError, match=f"^{key}: more than 64$"):
+        Plan(**given)
+
+
 def test_a_plan_names_the_rules_of_an_operation_that_it_does_not_know() -> None:
     given = values("127.0.0.1:1")
     given["routes"][0]["request_rules"] = [("unset", "X-A", "")]
