@@ -127,6 +127,16 @@ def test_every_byte_is_judged_at_every_place_of_a_word(at):
             assert isinstance(request(path=b"/" + cut), bytes) == target_passes
 
 
+@pytest.mark.parametrize("n", [16, 17, 31, 32, 33, 48, 63])
+def test_no_place_of_a_long_value_hides_a_byte_that_may_not_pass(n):
+    for at in range(n):
+        for byte in b"\0\t\r\n\x1f \x7e\x7f\x80\xff":
+            value = b"a" * at + bytes([byte]) + b"b" * (n - at - 1)
+            value_passes = byte == 0x09 or (byte >= 0x20 and byte != 0x7F)
+
+            assert isinstance(request((b"n", value)), bytes) == value_passes
+
+
 @given(
     st.lists(
         st.tuples(
