@@ -31,7 +31,7 @@ from fastgate.config.model import (
     RouteView,
     Upstream,
     cross_check,
-    warn_of_trust,
+    warnings,
 )
 from fastgate.config.nginx import NGINX_NAMES
 from fastgate.config.parse import Parsed, parse
@@ -266,11 +266,10 @@ class _Loader:
         if config is None or self.problems:
             raise ConfigError(sorted(set(self.problems), key=file_order), self.subject)
         origins = dict(self._origins(self.data, ()))
-        why = warn_of_trust(config.gateway.trusted_proxies, config.listeners)
-        if why:
-            self.warnings.append(str(self.problem(("gateway", "trusted_proxies"), why)))
-        warnings = tuple(self.warnings)
-        return Loaded(config, self.subject, self.data, origins, self.problem, warnings)
+        for path, why, _ in warnings(config.gateway, config.listeners, config.views):
+            self.warnings.append(str(self.problem(path, why)))
+        told = tuple(self.warnings)
+        return Loaded(config, self.subject, self.data, origins, self.problem, told)
 
     def _origins(self, value: Any, path: Path) -> Iterator[tuple[Path, str]]:
         if path in self.overlaid:
@@ -386,6 +385,7 @@ class _Loader:
                 _try(HeaderRules, _part(route, _REQUEST).get(_REQUEST, {})),
                 _try(HeaderRules, _part(route, _RESPONSE).get(_RESPONSE, {})),
                 _text(route, "ambiguous_paths"),
+                _try(Redirect, _part(route, "redirect").get("redirect")),
             )
             for route in routes
         ]

@@ -8,6 +8,7 @@ what is not. `{path}` is the path as it was routed, and begins with one slash;
 """
 
 import re
+from typing import NamedTuple
 
 from fastgate.config.units import BadValueError, nearest, show
 
@@ -23,7 +24,8 @@ _LITERAL = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!&'()*+,;=]|%[0-9A-Fa-f]{2})*
 _ABSOLUTE = re.compile(r"(?:[Hh][Tt][Tt][Pp][Ss]?|\{scheme\})://")
 # No user information: a host behind it is not the one that people read.
 _AUTHORITY = re.compile(
-    r"(?:[A-Za-z0-9\-._]|\{host\}|\[[0-9A-Fa-f:.]+\])+(?::[0-9]{1,5})?"
+    r"(?P<host>(?:[A-Za-z0-9\-._]|\{host\}|\[[0-9A-Fa-f:.]+\])+)"
+    r"(?::(?P<port>[0-9]{1,5}))?"
     r"(?=[/?#]|\{path\}|\{query\}|$)"
 )
 # What nginx calls them.
@@ -34,8 +36,24 @@ _NGINX_VARIABLES = {
     "$uri": "{path}",
     "$document_uri": "{path}",
     "$is_args$args": "{query}",
+    "?$args": "{query}",
+    "?$query_string": "{query}",
     "$scheme": "{scheme}",
 }
+
+
+class Place(NamedTuple):
+    """Where a target leads; placeholders stand in it as they were written.
+
+    scheme  in lower case; with host and port None: that of the request
+    port    None: the scheme's own
+    path    up to the query or the fragment
+    """
+
+    scheme: str | None
+    host: str | None
+    port: int | None
+    path: str
 
 
 def parse_target(raw: object) -> tuple[str | int, ...]:
@@ -52,8 +70,9 @@ def parse_target(raw: object) -> tuple[str | int, ...]:
     if len(text.encode()) > _LONGEST_BYTES:
         raise BadValueError(f"{show(raw)} is longer than {_LONGEST_BYTES} bytes")
     if "$" in text:
+        less = "; {host} has no port, unlike $http_host" if "$http_host" in text else ""
         raise BadValueError(
-            f"{show(raw)} holds a '$': placeholders are {_listed()}", _meant(text)
+            f"{show(raw)} holds a '$': placeholders are {_listed()}{less}", _meant(text)
         )
     pieces: list[str | int] = []
     for piece in filter(None, _PLACEHOLDER.split(text)):
@@ -66,7 +85,22 @@ def parse_target(raw: object) -> tuple[str | int, ...]:
             raise BadValueError(f"{show(raw)} holds {piece} twice")
         pieces.append(number)
     _check_beginning(text)
+    _check_query(text)
     return tuple(pieces)
+
+
+def place_of(target: str) -> Place:
+    """Say where a target leads that parse_target takes."""
+    absolute = _ABSOLUTE.match(target)
+    authority = _AUTHORITY.match(target, absolute.end()) if absolute else None
+    rest = target[authority.end() if authority else 0 :]
+    # Behind a query that is empty the path goes on.
+    path = re.split(r"[?#]|\{query\}(?=#|$)", rest)[0]
+    if absolute is None or authority is None:
+        return Place(None, None, None, path)
+    scheme = absolute[0].removesuffix("://").lower()
+    port = int(authority["port"]) if authority["port"] else None
+    return Place(scheme, authority["host"].lower(), port, path or "/")
 
 
 def _listed() -> str:
@@ -104,8 +138,11 @@ def _check_literal(piece: str) -> None:
 def _check_beginning(text: str) -> None:
     absolute = _ABSOLUTE.match(text)
     if absolute is not None:
-        if not _AUTHORITY.match(text, absolute.end()):
+        authority = _AUTHORITY.match(text, absolute.end())
+        if authority is None:
             raise BadValueError(f"{show(text)} names no HOST or HOST:PORT after '//'")
+        if authority["port"] and not 1 <= int(authority["port"]) <= 65535:
+            raise BadValueError(f"port {authority['port']} is outside 1..65535")
         return
     if text.startswith(("//", "/{path}")):
         # "//evil.example" is an absolute URL for who reads it (RFC 3986 4.2), and
@@ -119,4 +156,15 @@ def _check_beginning(text: str) -> None:
     if not text.startswith(("/", "{path}")):
         raise BadValueError(
             f"{show(text)} begins with neither https://HOST, http://HOST nor '/'"
+        )
+
+
+def _check_query(text: str) -> None:
+    before, placeholder, _ = text.partition("{query}")
+    mark = re.search("[?#]", before)
+    if placeholder and mark:
+        raise BadValueError(
+            f"{show(text)} holds {{query}} behind {show(mark[0])}, but it brings its"
+            " own '?' and ends at '#'",
+            text.replace("?{query}", "{query}") if before.endswith("?") else None,
         )

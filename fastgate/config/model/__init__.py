@@ -18,7 +18,7 @@ from fastgate.config.model.across import (
     Finding,
     RouteView,
     cross_check,
-    warn_of_trust,
+    warnings,
 )
 from fastgate.config.model.answers import Redirect, Respond
 from fastgate.config.model.config import Config
@@ -41,5 +41,5 @@ __all__ = [
     "RouteView",
     "Upstream",
     "cross_check",
-    "warn_of_trust",
+    "warnings",
 ]

@@ -11,13 +11,17 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from os.path import realpath
 from typing import NamedTuple
 
+from pydantic_core import PydanticCustomError
+
 from fastgate.config import bounds, machine
 from fastgate.config.address import Address, parse_address
-from fastgate.config.match import never_matched
+from fastgate.config.match import check_path, never_matched
+from fastgate.config.model.answers import Redirect
 from fastgate.config.model.gateway import Gateway
 from fastgate.config.model.listener import Listener
 from fastgate.config.model.route import HeaderRules, Match
 from fastgate.config.model.upstream import Upstream
+from fastgate.config.redirect import Place, place_of
 from fastgate.config.units import nearest, show
 
 
@@ -41,6 +45,7 @@ class RouteView(NamedTuple):
     request_headers: HeaderRules | None
     response_headers: HeaderRules | None
     ambiguous_paths: str | None
+    redirect: Redirect | None
 
 
 def cross_check(
@@ -61,6 +66,10 @@ def cross_check(
     yield from check_addresses(listeners)
     yield from _check_endpoints_once(upstreams)
     yield from check_loops(listeners, upstreams)
+    for index, sure in redirects_to_themselves(listeners, routes):
+        if sure:
+            message = "leads back to this route: clients would go round in it"
+            yield Finding(("routes", index, "redirect", "to"), message)
     yield from check_counts(upstreams)
     if gateway is not None:
         rules = [(route.request_headers, route.response_headers) for route in routes]
@@ -187,6 +196,94 @@ def loop_message(endpoint: str, listener: str) -> str:
     )
 
 
+# -- redirects
+
+
+def redirects_to_themselves(
+    listeners: Mapping[str, Listener | None], routes: Sequence[RouteView]
+) -> Iterator[tuple[int, bool]]:
+    """Find redirects whose client comes back to the route that sent it.
+
+    Yields the index of each such route, and whether its client surely does: not
+    where that hangs on the port, which is that of some listeners, or that of the
+    scheme and none of ours unless somebody maps it.
+    """
+    matches = [route.match for route in routes if route.match is not None]
+    ports: list[tuple[str, int | None]] = []
+    if len(matches) < len(routes):
+        return
+    for listener in listeners.values():
+        if listener is None:
+            return
+        for text in listener.addresses:
+            address = parse_address(text, listening=True)
+            port = None if address.is_unix else address.port
+            ports.append((listener.protocol, port))
+    for index, route in enumerate(routes):
+        if route.redirect is None or route.match is None:
+            continue
+        place = place_of(route.redirect.to)
+        others = matches[:index] + matches[index + 1 :]
+        known = {None, "{scheme}", *(protocol for protocol, _ in ports)}
+        back = [_arrives(place, protocol, port) for protocol, port in ports]
+        if (
+            place.scheme in known
+            and (place.port is None or any(back))
+            and _takes_host(route.match, place.host, others)
+            and _takes_path(route.match, place.path, others)
+        ):
+            yield index, all(back)
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _arrives(place: Place, protocol: str, port: int | None) -> bool:
+    """Say whether who came to this port, of this protocol, is sent there again."""
+    if place.scheme is None:
+        return True
+    scheme = protocol if place.scheme == "{scheme}" else place.scheme
+    return (protocol, port) == (scheme, place.port or _DEFAULT_PORTS[scheme])
+
+
+def _takes_host(match: Match, host: str | None, others: Sequence[Match]) -> bool:
+    """Say whether a redirect of this route leads to a host of its own.
+
+    A route for any host does not say that every host leads here.
+    """
+    if host is None or host == "{host}":
+        return True
+
+    def takes(pattern: str | None) -> bool:
+        if pattern is None or not pattern.startswith("*."):
+            return pattern == host
+        return host.endswith(pattern[1:])
+
+    nearer = (other.host for other in others if other.host != match.host)
+    return takes(match.host) and not any(map(takes, nearer))
+
+
+def _takes_path(match: Match, written: str, others: Sequence[Match]) -> bool:
+    """Likewise to a path; whatever another route might take is not its own."""
+    if "{" in written:
+        return written == "{path}"
+    try:
+        path = check_path(written)
+    except PydanticCustomError:
+        return False
+
+    def weight(one: Match) -> int:
+        """Give how near a match is: the longer, the nearer; negative: not at all."""
+        if one.path is not None:
+            return len(path) + 1 if one.path == path else -1
+        prefix = one.path_prefix or "/"
+        inside = prefix if prefix.endswith("/") else f"{prefix}/"
+        return len(prefix) if path == prefix or path.startswith(inside) else -1
+
+    own = weight(match)
+    return own >= 0 and own > max(map(weight, others), default=-1)
+
+
 # -- addresses
 
 
@@ -223,17 +320,25 @@ def check_addresses(
             earlier.append((name, address))
 
 
-# -- trust
+# -- warnings
 
 
-def warn_of_trust(
-    trusted: Sequence[str], listeners: Mapping[str, Listener]
-) -> str | None:
-    """Say that peers on Unix sockets are trusted where none can come from."""
+def warnings(
+    gateway: Gateway, listeners: Mapping[str, Listener], routes: Sequence[RouteView]
+) -> Iterator[Finding]:
+    """Find what is allowed and may yet be a mistake, in a sound configuration."""
     addresses = [text for one in listeners.values() for text in one.addresses]
-    if "unix" not in trusted or any(text.startswith("unix:") for text in addresses):
-        return None
-    return "'unix' trusts nobody: no listener's address is a Unix socket"
+    has_unix = any(text.startswith("unix:") for text in addresses)
+    if "unix" in gateway.trusted_proxies and not has_unix:
+        yield Finding(
+            ("gateway", "trusted_proxies"),
+            "'unix' trusts nobody: no listener's address is a Unix socket",
+        )
+    for index, _ in redirects_to_themselves(listeners, routes):
+        yield Finding(
+            ("routes", index, "redirect", "to"),
+            "may lead back to this route: its port is not that of every listener",
+        )
 
 
 # -- room

@@ -30,21 +30,18 @@ class Config(Settings):
         default=(), description="[[routes]]: which requests go where"
     )
 
+    @property
+    def views(self) -> list[RouteView]:
+        """What of each route the checks between tables read."""
+        return [
+            RouteView(*(getattr(route, key) for key in RouteView._fields))
+            for route in self.routes
+        ]
+
     @model_validator(mode="after")
     def _check_across(self) -> "Config":
-        views = [
-            RouteView(
-                r.name,
-                r.upstream,
-                r.match,
-                r.request_headers,
-                r.response_headers,
-                r.ambiguous_paths,
-            )
-            for r in self.routes
-        ]
         findings = list(
-            cross_check(self.gateway, self.listeners, self.upstreams, views)
+            cross_check(self.gateway, self.listeners, self.upstreams, self.views)
         )
         if findings:
             text = "; ".join(finding.message for finding in findings)

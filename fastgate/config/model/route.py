@@ -97,6 +97,15 @@ class HeaderRules(Settings):
         return self
 
 
+# What an answer of a status has, and RFC 9110's section that says so. Location is
+# but advised there, and without it the answer leads nowhere.
+_NEEDED = {
+    **dict.fromkeys((301, 302, 303, 307, 308), ("Location", "15.4", "use redirect")),
+    401: ("WWW-Authenticate", "15.5.2", "set it in response_headers"),
+    405: ("Allow", "15.5.6", "set it in response_headers"),
+    407: ("Proxy-Authenticate", "15.5.8", "set it in response_headers"),
+}
+
 # What only a request that is passed on has.
 _ONLY_UPSTREAM = ("host", "request_headers", "deadline")
 
@@ -162,5 +171,18 @@ class Route(Settings):
                 for key in _ONLY_UPSTREAM
                 if key in self.model_fields_set
             )
+        found.extend(self._missing())
         raise_all(found)
         return self
+
+    def _missing(self) -> list[Fault]:
+        if self.respond is None or self.respond.status not in _NEEDED:
+            return []
+        field, section, hint = _NEEDED[self.respond.status]
+        rules = self.response_headers
+        if field.lower() in map(str.lower, (*rules.set, *rules.add)):
+            return []
+        text = (
+            f"status {self.respond.status} needs {field} (RFC 9110 {section}): {hint}"
+        )
+        return [Fault("respond", text)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastgate.config.redirect import PLACEHOLDERS, parse_target
+from fastgate.config.redirect import PLACEHOLDERS, Place, parse_target, place_of
 from fastgate.config.units import BadValueError
 
 HOST, PATH, QUERY, SCHEME = range(len(PLACEHOLDERS))
@@ -24,6 +24,7 @@ def test_the_placeholders_keep_their_numbers() -> None:
         ("{path}/", (PATH, "/")),
         ("/", ("/",)),
         ("/login?to={path}", ("/login?to=", PATH)),
+        ("http://a:65535{path}{query}#a", ("http://a:65535", PATH, QUERY, "#a")),
     ],
 )
 def test_a_target_is_cut_at_its_placeholders(
@@ -61,6 +62,19 @@ def test_a_target_is_cut_at_its_placeholders(
         ("/a}", "brace without its other", None),
         ("https://$host$request_uri", "holds a '$'", "https://{host}{path}{query}"),
         ("https://$server_name/", "holds a '$'", None),
+        (
+            "https://$http_host/",
+            "{host} has no port, unlike $http_host",
+            "https://{host}/",
+        ),
+        ("/a?$args", "holds a '$'", "/a{query}"),
+        ("/a?$query_string", "holds a '$'", "/a{query}"),
+        ("/a?{query}", "holds {query} behind '?'", "/a{query}"),
+        ("https://a?{query}", "holds {query} behind '?'", "https://a{query}"),
+        ("/a?b=c{query}", "holds {query} behind '?'", None),
+        ("{path}#a{query}", "holds {query} behind '#'", None),
+        ("https://example.org:65536/", "port 65536 is outside 1..65535", None),
+        ("https://{host}:0{path}", "port 0 is outside 1..65535", None),
         ("/a b", "' ' is written %20", None),
         ("/ä", "'ä' is written %C3%A4", None),
         ("/a\\b", "is written %5C", None),
@@ -80,3 +94,19 @@ def test_a_target_that_leads_nowhere_or_elsewhere_is_refused(
 
     assert message in str(raised.value)
     assert raised.value.suggestion == suggestion
+
+
+@pytest.mark.parametrize(
+    ("target", "place"),
+    [
+        ("/a?b", Place(None, None, None, "/a")),
+        ("{path}{query}", Place(None, None, None, "{path}")),
+        ("/a{query}#b", Place(None, None, None, "/a")),
+        ("/{query}{path}", Place(None, None, None, "/{query}{path}")),
+        ("HTTP://A.example", Place("http", "a.example", None, "/")),
+        ("{scheme}://{host}:81{path}#a", Place("{scheme}", "{host}", 81, "{path}")),
+        ("https://[::1]:80?b", Place("https", "[::1]", 80, "/")),
+    ],
+)
+def test_a_target_says_where_it_leads(target: str, place: Place) -> None:
+    assert place_of(target) == place

@@ -92,6 +92,96 @@ def test_a_loop_is_told_at_the_endpoint(tmp_path: Path) -> None:
     )
 
 
+# -- redirects
+
+LISTENERS = "[listeners.{name}]\naddress = '{address}'\n"
+ROUTE = "[[routes]]\nname = '{name}'\nmatch = {match}\nredirect.to = '{to}'\n"
+
+
+def redirecting(to: str, match: str, *addresses: str, other: str = "") -> str:
+    text = "".join(
+        LISTENERS.format(name=f"l{i}", address=address)
+        for i, address in enumerate(addresses)
+    )
+    if other:
+        text += f"[[routes]]\nname = 'other'\nmatch = {other}\nrespond.status = 200\n"
+    return text + ROUTE.format(name="around", match=match, to=to)
+
+
+@pytest.mark.parametrize(
+    ("to", "match"),
+    [
+        ("{scheme}://{host}{path}{query}", "{}"),
+        ("http://{host}{path}", "{}"),
+        ("HTTP://{host}:80{path}?a=b", "{}"),
+        ("http://A.example{path}", "{ host = 'a.example' }"),
+        ("http://www.a.example{path}", "{ host = '*.a.example' }"),
+        ("{scheme}://{host}", "{ path = '/' }"),
+        ("{path}?a=b", "{}"),
+        ("{path}#a", "{}"),
+        ("/a{query}", "{ path = '/a' }"),
+        ("/a", "{ path_prefix = '/a' }"),
+        ("/a/b?c", "{ path_prefix = '/a/' }"),
+        ("/%61", "{}"),
+    ],
+)
+def test_a_redirect_that_leads_back_to_its_route_is_refused(
+    tmp_path: Path, to: str, match: str
+) -> None:
+    (found,) = problems(tmp_path, redirecting(to, match, ":80"))
+
+    assert found == ("6:10: to: leads back to this route: clients would go round in it")
+
+
+@pytest.mark.parametrize(
+    ("to", "match", "other"),
+    [
+        ("https://{host}{path}{query}", "{}", ""),
+        ("http://www.{host}{path}", "{}", ""),
+        ("http://{host}:81{path}", "{}", ""),
+        ("http://{host}/a{path}", "{}", ""),
+        ("http://b.example{path}", "{}", ""),
+        ("http://b.example{path}", "{ host = 'a.example' }", ""),
+        ("http://a.example{path}", "{ host = '*.a.example' }", ""),
+        ("http://b.a.example/", "{ host = '*.a.example' }", "{ host = 'b.a.example' }"),
+        ("/b", "{ path = '/a' }", ""),
+        ("/ab", "{ path_prefix = '/a' }", ""),
+        ("/a", "{ path_prefix = '/a/' }", ""),
+        ("/a/b", "{}", "{ path_prefix = '/a' }"),
+        ("/a", "{ path_prefix = '/a' }", "{ path = '/a' }"),
+        ("/a/../b", "{}", ""),
+    ],
+)
+def test_a_redirect_to_elsewhere_is_taken_without_a_word(
+    tmp_path: Path, to: str, match: str, other: str
+) -> None:
+    path = tmp_path / "fastgate.toml"
+    path.write_text(redirecting(to, match, ":80", other=other))
+
+    assert load(str(path), {}, {}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "addresses", [[":8080"], [":80", ":8080"], [":80", "unix:/run/a.sock"]]
+)
+def test_a_redirect_that_may_lead_back_is_a_warning(
+    tmp_path: Path, addresses: list[str]
+) -> None:
+    path = tmp_path / "fastgate.toml"
+    path.write_text(redirecting("{scheme}://{host}{path}{query}", "{}", *addresses))
+    (warning,) = load(str(path), {}, {}).warnings
+
+    assert warning.endswith(
+        ":10: to: may lead back to this route: its port is not that of every listener"
+    )
+
+
+def test_other_faults_do_not_hide_a_redirect_that_leads_back(tmp_path: Path) -> None:
+    text = redirecting("{path}?a", "{}", ":80") + "deadline = 'never'\n"
+
+    assert len(problems(tmp_path, text)) == 2
+
+
 # -- addresses
 
 

@@ -78,7 +78,7 @@ def test_what_is_printed_loads_to_the_same(write: Write) -> None:
             "6:1: respond: contradicts upstream: give one of the two",
         ),
         (
-            'redirect.to = "/a"\nrespond.status = 404',
+            'redirect.to = "http://b/"\nrespond.status = 404',
             "5:1: redirect: contradicts respond: give one of the two",
         ),
         (
@@ -86,11 +86,11 @@ def test_what_is_printed_loads_to_the_same(write: Write) -> None:
             "6:1: host: means nothing with respond, only with upstream",
         ),
         (
-            'redirect.to = "/a"\nrequest_headers = {}',
+            'redirect.to = "http://b/"\nrequest_headers = {}',
             "6:1: request_headers: means nothing with redirect",
         ),
         (
-            'redirect.to = "/a"\ndeadline = "5s"',
+            'redirect.to = "http://b/"\ndeadline = "5s"',
             "6:1: deadline: means nothing with redirect",
         ),
         ("respond = {}", "5:1: missing key 'status' in respond of [[routes]]"),
@@ -142,6 +142,27 @@ def test_what_is_printed_loads_to_the_same(write: Write) -> None:
         ),
         ('redirect = { to = "/a\\r\\nb" }', "5:14: to: "),
         (
+            "respond.status = 405",
+            "5:1: respond: status 405 needs Allow (RFC 9110 15.5.6): set it in"
+            " response_headers",
+        ),
+        (
+            'respond.status = 401\nresponse_headers.remove = ["WWW-Authenticate"]',
+            "5:1: respond: status 401 needs WWW-Authenticate (RFC 9110 15.5.2)",
+        ),
+        (
+            "respond.status = 407",
+            "5:1: respond: status 407 needs Proxy-Authenticate (RFC 9110 15.5.8)",
+        ),
+        (
+            "respond.status = 301",
+            "5:1: respond: status 301 needs Location (RFC 9110 15.4): use redirect",
+        ),
+        (
+            'respond.status = 308\nresponse_headers.set = { X-Location = "/" }',
+            "5:1: respond: status 308 needs Location (RFC 9110 15.4): use redirect",
+        ),
+        (
             'redirect = { url = "/a", to = "/a" }',
             "5:14: unknown key 'url' in redirect of [[routes]]",
         ),
@@ -187,6 +208,25 @@ def test_a_fault_is_told_with_its_place(write: Write, lines: str, message: str) 
     (problem,) = raised.value.problems
 
     assert str(problem).startswith(f"{path}:{message}")
+
+
+@pytest.mark.parametrize(
+    ("status", "rules"),
+    [
+        (405, 'set = { allow = "GET" }'),
+        (405, 'add = { Allow = "GET" }'),
+        (405, 'set = { Allow = "" }'),
+        (401, 'set = { WWW-Authenticate = "Basic" }'),
+        (303, 'set = { Location = "/" }'),
+        (304, "remove = []"),
+    ],
+)
+def test_a_status_has_the_field_that_it_needs_from_response_headers(
+    write: Write, status: int, rules: str
+) -> None:
+    path = write(f"{ROUTE}respond.status = {status}\nresponse_headers.{rules}\n")
+
+    assert load(path, {}, {}).config.routes[0].respond is not None
 
 
 @pytest.mark.parametrize("excess", [0, 1])
