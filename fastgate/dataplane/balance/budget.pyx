@@ -5,8 +5,12 @@ Runs in: worker.
 Every request pays `percent` of a retry in, a retry takes
 one out. So retries can never be more than that share of the traffic, whatever
 fails, and a failing upstream is not buried under its own retries. Two bounds make
-it usable at the edges: a quiet worker may still retry BUDGET_MINIMUM times a
-second, and what a busy one has saved up is capped.
+it usable at the edges: where that share is less than BUDGET_MINIMUM retries a second,
+there are as many as that, and what has been saved up is capped.
+
+It is a share of the requests of a worker and an upstream over time, as Finagle's and
+Linkerd's, not of those in flight, as Envoy's: requests in flight grow with the time
+that a failing endpoint takes, and with them the retries that it would be given.
 Source: Google, Site Reliability Engineering (2016), chapter 21; Finagle's
 RetryBudget.
 """
@@ -22,6 +26,7 @@ cdef enum:
 cdef void budget_note_request(RetryBudget *b, int percent) noexcept nogil:
     """A first attempt was made: pay `percent` (0..100) of a retry in."""
     b.tokens_milli += percent * (MILLI // 100)
+    b.paid_milli += percent * (MILLI // 100)
     if b.tokens_milli > BUDGET_CAP * MILLI:
         b.tokens_milli = BUDGET_CAP * MILLI
 
@@ -31,11 +36,13 @@ cdef bint budget_take(RetryBudget *b, int percent, int64_t now_ms) noexcept nogi
 
     percent  of the requests; 0 = never retry, not even the minimum
     now_ms   CLOCK_MONOTONIC
-    A zeroed RetryBudget is a fresh one. The minimum refills up to BUDGET_BURST
-    only: quiet minutes do not add up. That is twice the failures after which an
-    endpoint is skipped by default, so that its death is seen by no client.
+    A zeroed RetryBudget is a fresh one. The minimum makes up for what the requests
+    have paid less, and refills up to BUDGET_BURST only: quiet minutes do not add up.
+    That is twice the failures after which an endpoint is skipped by default, so that
+    its death is seen by no client.
     """
     cdef int64_t elapsed_ms = now_ms - b.refilled_ms
+    cdef int64_t lacking_milli
     if percent <= 0:
         return False
     if elapsed_ms > 0:
@@ -43,9 +50,12 @@ cdef bint budget_take(RetryBudget *b, int percent, int64_t now_ms) noexcept nogi
         if b.tokens_milli < BUDGET_BURST * MILLI:
             if elapsed_ms > LONGEST_REFILL_MS:
                 elapsed_ms = LONGEST_REFILL_MS
-            b.tokens_milli += elapsed_ms * BUDGET_MINIMUM * MILLI // 1000
+            lacking_milli = elapsed_ms * BUDGET_MINIMUM * MILLI // 1000 - b.paid_milli
+            if lacking_milli > 0:
+                b.tokens_milli += lacking_milli
             if b.tokens_milli > BUDGET_BURST * MILLI:
                 b.tokens_milli = BUDGET_BURST * MILLI
+        b.paid_milli = 0
     if b.tokens_milli < MILLI:
         return False
     b.tokens_milli -= MILLI

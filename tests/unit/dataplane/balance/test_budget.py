@@ -1,4 +1,5 @@
 import balance_probe as probe
+import pytest
 
 
 def test_a_quiet_worker_has_ten_retries_and_three_more_a_second():
@@ -28,6 +29,20 @@ def test_retries_are_no_more_than_their_share_of_the_requests():
         taken += budget.take(20, 1_000)
 
     assert 2_000 <= taken <= 2_003
+
+
+@pytest.mark.parametrize("each_ms", [1, 10, 100, 1_000])
+def test_the_minimum_is_no_addition_to_the_share(each_ms):
+    budget = probe.Budget()
+    requests = 60_000 // each_ms
+    taken = 0
+    for n in range(requests):
+        budget.note_request(20)
+        taken += budget.take(20, 60_000 + n * each_ms)
+
+    # Of the first there are ten saved up.
+    share, minimum = requests // 5, min(3 * 60, requests)
+    assert max(share, minimum) <= taken <= max(share, minimum) + 11
 
 
 def test_savings_are_capped():
