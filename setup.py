@@ -43,11 +43,11 @@ FLOORS = [
         "table keeper answer gateway listener route upstream log plan",
     ),
     ("conn", "base shared route telemetry balance plan", "conn peer"),
-    ("balance", "base shared http telemetry plan conn", "key queue judge"),
+    ("balance", "base shared http telemetry plan conn", "key queue judge retry"),
     (
         "exchange",
         "base shared http route telemetry balance plan conn",
-        "steps sides routing record exchange answer",
+        "steps sides routing record again exchange answer",
     ),
     (
         "h1",

@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "life-of-a-request.md"
 HEAD = "| reason | status | side | sent again | when |\n"
 SIDES = ("client", "gateway", "upstream")
-AGAIN = {"never": "no", "unsent": "yes", "idempotent": "if idempotent"}
 CLIENT_GONE = 499
 
 
@@ -40,7 +39,7 @@ def rows(faults: dict[str, dict[str, Any]]) -> Iterator[str]:
             f"`{reason}`",
             f"{fault['status']}{sent}",
             fault["side"],
-            AGAIN[fault["again"]],
+            "no" if fault["again"] == "never" else f"on `{fault['again']}`",
             fault["when"].replace("|", "\\|"),
         )
         yield "| " + " | ".join(cells) + " |\n"

@@ -24,6 +24,7 @@ from fastgate.config.model import (
     Match,
     Redirect,
     Respond,
+    Retry,
     Route,
     Upstream,
 )
@@ -108,6 +109,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[listeners.NAME]", Listener),
     ("[upstreams.NAME]", Upstream),
     ("endpoints of an upstream", Endpoint),
+    ("retry of an upstream", Retry),
     ("[[routes]]", Route),
     ("match of a route", Match),
     ("respond of a route", Respond),

@@ -72,8 +72,13 @@ def _key(key: str) -> str:
 
 def _given(model: BaseModel) -> dict[str, object]:
     """Give the fields that were set, in the order of the model."""
-    fields = type(model).model_fields
-    return {key: getattr(model, key) for key in fields if key in model.model_fields_set}
+    given: dict[str, object] = {}
+    for key in type(model).model_fields:
+        if key in model.model_fields_set:
+            value = getattr(model, key)
+            write = getattr(model, "WRITERS", {}).get(key)
+            given[key] = value if write is None or value is None else write(value)
+    return given
 
 
 def _knob_text(knob: Knob, value: Value, raw: object) -> str:

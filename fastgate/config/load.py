@@ -27,6 +27,7 @@ from fastgate.config.model import (
     Match,
     Redirect,
     Respond,
+    Retry,
     Route,
     RouteView,
     Upstream,
@@ -447,7 +448,8 @@ def _keys_of(table: Path) -> list[str]:
     elif table[0] == "listeners":
         return ["address", *Listener.model_fields]
     elif table[0] == "upstreams":
-        model = Endpoint if "endpoints" in table[2:] else Upstream
+        inner: dict[str, type[BaseModel]] = {"endpoints": Endpoint, "retry": Retry}
+        model = inner.get(str(table[2]), Upstream) if table[2:] else Upstream
     elif "match" in table[2:]:
         model = Match
     elif "respond" in table[2:]:

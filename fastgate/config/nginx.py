@@ -15,6 +15,7 @@ NGINX_NAMES = {
     "max_fails": "eject",
     "pid": "pid_file",
     "proxy_connect_timeout": "connect_timeout",
+    "proxy_next_upstream": "retry",
     "proxy_next_upstream_tries": "retries",
     "proxy_pass": "upstream",
     "proxy_read_timeout": "upstream_timeout",

@@ -87,7 +87,9 @@ class Teller:
         if kind == BACK:
             return f"{place} is asked again"
         details = [said(incident.os_error)] if incident.os_error else []
-        if incident.rule is not None:
+        if incident.rule is not None and incident.reason == "upstream-status":
+            details.append(f"{incident.rule_at} {incident.rule}")
+        elif incident.rule is not None:
             # A cut answer broke its rule behind the head.
             cut = incident.reason == "upstream-cut"
             where = "" if cut else f", at byte {incident.rule_at} of its head"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Endpoint,
         Gateway,
         HeaderRules,
+        Retry,
         Route,
         Upstream,
     )
@@ -130,6 +131,20 @@ def _upstream(name: str, upstream: "Upstream", gateway: "Gateway") -> dict[str, 
         "eject_failures": failures,
         "eject_for": for_ms,
         **settings,
+        **_retry(upstream.retry, settings),
+    }
+
+
+def _retry(retry: "Retry", settings: dict[str, Any]) -> dict[str, Any]:
+    """Give when a request is sent again; two knobs hold where `retry` is silent."""
+    tries, budget = retry.tries, retry.budget
+    return {
+        "retry_on": list(retry.on),
+        "retries": settings["retries"] if tries is None else tries,
+        "retry_backoff": retry.backoff,
+        "retry_budget": settings["retry_budget"] if budget is None else budget,
+        "retry_methods": retry.methods,
+        "per_try": retry.per_try,
     }
 
 

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from fastgate.dataplane.balance cimport budget, judge, key, policies
+from fastgate.dataplane.balance cimport budget, judge, key, policies, retry
 from fastgate.dataplane.balance.attempt cimport (
     MAX_TRIES, Attempt, WaitQueue, attempt_init, attempt_replay, attempt_try,
 )
@@ -31,7 +31,12 @@ FAULTS = {
     faults.fault_info(i).reason.decode(): i
     for i in range(faults.FAULT_COUNT) if i != faults.FAULT_PARTIAL
 }
-SEQUELS = {judge.NO_MORE: "no more", judge.RETRY: "retry", judge.REPLAY: "replay"}
+SEQUELS = {retry.NO_MORE: "no more", retry.RETRY: "retry", retry.REPLAY: "replay"}
+CAUSES = {
+    "connect": faults.AGAIN_CONNECT, "reset": faults.AGAIN_RESET,
+    "timeout": faults.AGAIN_TIMEOUT, "bad": faults.AGAIN_BAD,
+    "status": faults.AGAIN_STATUS,
+}
 KINDS = {
     incidents.INCIDENT_UPSTREAM_FAILED: "failed",
     incidents.INCIDENT_ENDPOINT_EJECTED: "ejected",
@@ -48,16 +53,27 @@ KEYS = {
 
 def again(
     str reason, *, int retries, int most_retries, bint replayed, bint over,
-    bint repeatable, bint stale,
+    bint repeatable, bint stale, on=("connect", "reset"),
 ):
     """The word for what follows on a try that ended by the fault of that `reason`."""
     cdef Attempt a
+    cdef UpstreamPlan u
+    memset(&u, 0, sizeof(u))
+    u.retries = most_retries
+    for cause in on:
+        u.retry_on |= 1 << <int>CAUSES[cause]
     attempt_init(&a)
     a.retries = retries
     a.replayed = replayed
     return SEQUELS[
-        judge.again(&a, FAULTS[reason], most_retries, over, repeatable, stale)
+        retry.again(&a, &u, FAULTS[reason], over, repeatable, stale)
     ]
+
+
+def backoff_ms(int64_t base_ms, int retries, draw, int64_t left_ms=-1):
+    if base_ms < 0 or retries < 0:
+        raise ValueError((base_ms, retries))
+    return retry.backoff_ms(base_ms, retries, draw, left_ms)
 
 
 cdef class Upstream:
@@ -169,7 +185,19 @@ cdef class Upstream:
         )
 
     def charge_retry(self, int number):
-        return bool(judge.charge_retry(self.worker, self.at(number)))
+        return bool(retry.charge_retry(self.worker, self.at(number)))
+
+    def pay_retry(self, int number):
+        return bool(retry.pay_retry(self.worker, self.at(number)))
+
+    def has_another(self, int number, bint heed_marks=True):
+        return bool(judge.has_another(self.worker, self.at(number), heed_marks))
+
+    def give_verdict(self, int number, str reason):
+        self.at(number).verdict = FAULTS[reason]
+
+    def set_full(self, int endpoint, bint is_full=True):
+        policies.set_full(self.worker.groups, self.endpoint(endpoint), is_full)
 
     def retries(self, int number):
         """Of that attempt, and of the worker."""

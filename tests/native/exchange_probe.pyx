@@ -23,6 +23,7 @@ from fastgate.dataplane.base.memory cimport bytes_append, slab_at, slab_free, sl
 from fastgate.dataplane.base.wheel cimport (
     TIMER_EXCHANGE, Timer, wheel_close, wheel_expired, wheel_init,
 )
+from fastgate.dataplane.exchange.again cimport end_pauses
 from fastgate.dataplane.exchange.answer cimport answer_ops
 from fastgate.dataplane.exchange.exchange cimport (
     abandon, client_flushed, exchange_register, exchange_timer, origin_fault,
@@ -413,6 +414,7 @@ cdef class Gate:
 
     def drain(self):
         self.worker.draining = 1
+        end_pauses(self.worker)
 
     def close(self):
         """The end of the worker, as Engine.close() brings it about."""

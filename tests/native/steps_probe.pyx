@@ -13,6 +13,7 @@ AWAITED = {
     steps.AWAITS_NOBODY: None,
     steps.AWAITS_CLIENT: "client",
     steps.AWAITS_ROOM: "room",
+    steps.AWAITS_TIME: "time",
     steps.AWAITS_ENDPOINT: "endpoint",
     steps.AWAITS_EITHER: "either",
 }

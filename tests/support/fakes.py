@@ -15,6 +15,7 @@ PUT = b"PUT /a HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
 HERE = b"GET /here HTTP/1.1\r\nHost: test\r\n\r\n"  # answered from memory
 OLD = b"GET /a HTTP/1.0\r\nHost: test\r\n\r\n"
+FAILED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n"
 COUNTED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -35,7 +36,7 @@ class Chance:
 
     BAD = b"GET / HTTP/1.1\r\n\r\n"
     HEADS = (*[GET, HEAD, PUT, POST, UPGRADE] * 4, HERE, HERE, OLD, BAD)
-    ANSWERS = (COUNTED, CHUNKED, EMPTY, HINTS, HINTS, SWITCHED)
+    ANSWERS = (COUNTED, CHUNKED, EMPTY, HINTS, HINTS, SWITCHED, FAILED)
     OPENS = (
         *["ready", "pooled", "waits"] * 4,
         "upstream-connect", "upstream-busy", "local-connect", "overload",
@@ -52,7 +53,13 @@ class Chance:
                 "upstream_max": choice([0, 1, 2]),
                 "queue": choice([0, 1, 8]),
                 "queue_timeout": choice(["100ms", "10s"]),
-                "retries": choice([0, 1, 3]),
+                "retry": {
+                    "on": choice([["connect", "reset"], ["timeout", "bad", 503]]),
+                    "tries": choice([0, 1, 3]),
+                    "backoff": choice([0, "30ms"]),
+                    "methods": choice(["idempotent", "all"]),
+                    "per_try": choice([0, "200ms"]),
+                },
                 "buffer_request": choice([0, 6]),
                 "eject": choice(["off", "2/1s"]),
             },

@@ -24,6 +24,7 @@ from fastgate.config.model.answers import Redirect, Respond
 from fastgate.config.model.config import Config
 from fastgate.config.model.gateway import Gateway
 from fastgate.config.model.listener import Listener
+from fastgate.config.model.retry import Retry
 from fastgate.config.model.route import HeaderRules, Match, Route
 from fastgate.config.model.upstream import Endpoint, Upstream
 
@@ -37,6 +38,7 @@ __all__ = [
     "Match",
     "Redirect",
     "Respond",
+    "Retry",
     "Route",
     "RouteView",
     "Upstream",

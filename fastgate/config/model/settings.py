@@ -6,7 +6,7 @@ Runs in: every process (imported only where configuration is read).
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -106,6 +106,9 @@ class Settings(BaseModel):
     # Config holds every table, and its own validator is all that loading needs:
     # those of the tables are built when somebody asks one alone.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    # How a file writes fields that are no knobs, and whose numbers have a unit.
+    WRITERS: ClassVar[dict[str, Callable[[int], str]]] = {}
 
     @field_validator("*", mode="before")
     @classmethod

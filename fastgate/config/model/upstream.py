@@ -18,6 +18,7 @@ from fastgate.config.address import parse_address
 from fastgate.config.bounds import WEIGHT
 from fastgate.config.checks import check_hash_key, fault
 from fastgate.config.knobs.upstream import BALANCES
+from fastgate.config.model.retry import Retry
 from fastgate.config.model.settings import Settings, checked, choice, knob, listed
 from fastgate.config.units import (
     either,
@@ -140,6 +141,10 @@ class Upstream(Settings):
     queue: int | None = knob("queue", overrides=True)
     queue_timeout: int | None = knob("queue_timeout", overrides=True)
     eject: str | None = knob("eject", overrides=True)
+    retry: Retry = Field(
+        default_factory=Retry,
+        description="which failures another endpoint makes good, and how",
+    )
 
     @field_validator("balance", mode="before")
     @classmethod
@@ -168,6 +173,16 @@ class Upstream(Settings):
                 f"means nothing with balance = {show(balance)}, only with 'hash'"
             )
         return value
+
+    @field_validator("retry")
+    @classmethod
+    def _says_it_once(cls, retry: Retry, info: ValidationInfo) -> Retry:
+        for key, knob_key in (("tries", "retries"), ("budget", "retry_budget")):
+            if info.data.get(knob_key) is not None and (
+                getattr(retry, key) is not None
+            ):
+                raise fault(f"{key} contradicts {knob_key}: give one of the two")
+        return retry
 
     @field_validator("endpoints", mode="before")
     @classmethod

@@ -2,7 +2,8 @@
 
 Runs in: worker. An exchange embeds an Attempt, as whatever else sends something to an
 endpoint can: the rooms of balance know no more of it. key.pyx makes the balancing key,
-judge.pyx chooses and judges, queue.pyx keeps those who wait.
+judge.pyx chooses and judges, queue.pyx keeps those who wait, retry.pyx says who is
+sent to another endpoint.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
@@ -11,6 +12,11 @@ from fastgate.dataplane.base.wheel cimport Timer
 
 cdef enum:
     MAX_TRIES = 10              # first try, replay, and at most 8 retries
+
+cdef enum Due:                  # is the next try a retry?
+    DUE_NOT = 0
+    DUE_UNPAID                  # yes, and the budget is asked when it is made
+    DUE_PAID                    # yes, and the budget has paid for it
 
 cdef struct Attempt:
     Attempt *next               # in a WaitQueue: who asked for an endpoint later
@@ -22,7 +28,8 @@ cdef struct Attempt:
     int32_t tried[MAX_TRIES]
     uint8_t n_tried
     uint8_t retries             # made and counted
-    uint8_t retry_due           # the next try is a retry, not counted yet
+    uint8_t retry_due           # a Due; the next try is not counted yet
+    uint8_t verdict             # the Fault that the answer is already; 0: none
     uint8_t replayed            # a stale pooled connection was replaced once
     uint64_t key                # balancing key
     int64_t asked_us            # when an endpoint was first asked for; 0: not yet
@@ -43,7 +50,8 @@ cdef inline void attempt_init(Attempt *a) noexcept nogil:
     a.os_error = 0
     a.n_tried = 0
     a.retries = 0
-    a.retry_due = 0
+    a.retry_due = DUE_NOT
+    a.verdict = 0
     a.replayed = 0
     a.key = 0
     a.asked_us = 0
@@ -52,6 +60,7 @@ cdef inline void attempt_try(Attempt *a, int endpoint) noexcept nogil:
     """`endpoint`, as chosen and leased, is tried next."""
     a.endpoint = endpoint
     a.last_endpoint = endpoint
+    a.verdict = 0
     a.tried[a.n_tried] = endpoint
     a.n_tried += 1
 

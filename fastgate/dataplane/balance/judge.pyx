@@ -1,4 +1,4 @@
-"""One attempt at an endpoint: choosing it, judging it, and whether another follows.
+"""One attempt at an endpoint: choosing it, and judging what became of it.
 
 Runs in: worker. Nothing here knows what is sent to the endpoint, nor sends it; that is
 exchange.pyx.
@@ -7,23 +7,15 @@ exchange.pyx.
 from libc.stdint cimport int32_t, int64_t
 
 from fastgate.dataplane.balance.attempt cimport MAX_TRIES
-from fastgate.dataplane.balance.budget cimport budget_take
 from fastgate.dataplane.balance.policies cimport (
-    NO_ENDPOINT, Choice, latency_after, pick,
+    NO_ENDPOINT, Choice, another, latency_after, pick,
 )
 from fastgate.dataplane.base.atomics cimport (
-    fg_bump, fg_load, fg_load32, fg_store, fg_store32,
+    fg_load, fg_load32, fg_store, fg_store32,
 )
 from fastgate.dataplane.base.chance cimport random_next
 from fastgate.dataplane.base.faults cimport (
-    AGAIN_IDEMPOTENT,
-    AGAIN_NEVER,
-    FAULT_NONE,
-    FAULT_UPSTREAM_RESET,
-    SIDE_UPSTREAM,
-    Again,
-    FaultInfo,
-    fault_info,
+    FAULT_NONE, SIDE_UPSTREAM, FaultInfo, fault_info,
 )
 from fastgate.dataplane.plan.upstream cimport UpstreamPlan
 from fastgate.dataplane.shared.slots cimport EndpointSlot, endpoint_slot, settle
@@ -40,6 +32,16 @@ cdef enum:
     MAX_FAILURES = 1000000      # in a row: more than `eject` can ask for
 
 
+cdef inline Choice choice_of(const Worker *w, const Attempt *a) noexcept nogil:
+    cdef Choice choice
+    choice.key = a.key
+    choice.draw = 0
+    choice.now_ms = w.now_ms
+    choice.tried = a.tried
+    choice.n_tried = a.n_tried
+    return choice
+
+
 cdef int choose(Worker *w, const Attempt *a) noexcept nogil:
     """The balancer's choice among endpoints that have a connection to give.
 
@@ -48,12 +50,22 @@ cdef int choose(Worker *w, const Attempt *a) noexcept nogil:
     cdef Choice choice
     if a.n_tried >= MAX_TRIES:
         return NO_ENDPOINT
-    choice.key = a.key
+    choice = choice_of(w, a)
     choice.draw = random_next(&w.random)
-    choice.now_ms = w.now_ms
-    choice.tried = a.tried
-    choice.n_tried = a.n_tried
     return pick(&w.groups[a.upstream], w.shared, &choice)
+
+
+cdef bint has_another(
+    const Worker *w, const Attempt *a, bint heed_marks
+) noexcept nogil:
+    """Is there an endpoint that `a` has not tried and that has a connection to give?
+
+    heed_marks  one that was ejected does not count
+    """
+    cdef Choice choice = choice_of(w, a)
+    return a.n_tried < MAX_TRIES and another(
+        &w.groups[a.upstream], w.shared, &choice, heed_marks
+    )
 
 
 cdef void note_failure(
@@ -128,7 +140,8 @@ cdef void release_lease(Worker *w, Attempt *a, int fault, bint tunnel) noexcept 
     """Settle the lease, if one is held, and hold against the endpoint what it did.
 
     In a tunnel the two ends talk past us: how it ends is their affair. Were it the
-    endpoint's, a client could eject endpoints by opening tunnels.
+    endpoint's, a client could eject endpoints by opening tunnels. What its status said
+    already stands, however the rest of the answer ended.
     """
     cdef const FaultInfo *info
     cdef EndpointSlot *slot
@@ -139,6 +152,8 @@ cdef void release_lease(Worker *w, Attempt *a, int fault, bint tunnel) noexcept 
     if endpoint < 0:
         return
     a.endpoint = -1
+    if a.verdict != FAULT_NONE:
+        fault = a.verdict
     if fault != FAULT_NONE:
         info = fault_info(fault)
         failed = info.side == SIDE_UPSTREAM and not tunnel
@@ -155,43 +170,3 @@ cdef void release_lease(Worker *w, Attempt *a, int fault, bint tunnel) noexcept 
         note_ejection(w, endpoint)
     failures = min(failures, <int64_t>MAX_FAILURES)
     fg_store32(&slot.consecutive_failures, <int32_t>failures)
-
-
-cdef int again(
-    const Attempt *a, int fault, int most_retries, bint over, bint repeatable,
-    bint stale,
-) noexcept nogil:
-    """What follows on a try that failed, by the rules of exchange.pyx.
-
-    fault         how it ended
-    most_retries  that the upstream allows
-    over          there is nobody to be answered, or a byte of an answer is out
-    repeatable    it may arrive twice: the method is idempotent, no byte of a body was
-                  sent, and no upgrade was asked for
-    stale         its connection was from the pool and gave no byte of an answer
-    returns       NO_MORE, RETRY or REPLAY
-
-    A retry is charged, and counted, when there is an endpoint to be asked: see
-    charge_retry().
-    """
-    cdef Again allowed = fault_info(fault).again
-    if over or allowed == AGAIN_NEVER:
-        return NO_MORE
-    if allowed == AGAIN_IDEMPOTENT and not repeatable:
-        return NO_MORE
-    if fault == FAULT_UPSTREAM_RESET and stale and not a.replayed:
-        return REPLAY
-    return RETRY if a.retries < most_retries else NO_MORE
-
-
-cdef bint charge_retry(Worker *w, Attempt *a) noexcept nogil:
-    """The next try of `a` is about to be made: count it, if the budget allows."""
-    cdef int upstream = a.upstream
-    a.retry_due = 0
-    if not budget_take(
-        &w.budgets[upstream], w.upstream_plans[upstream].retry_budget_percent, w.now_ms
-    ):
-        return False
-    a.retries += 1
-    fg_bump(&w.row.retries, 1)
-    return True

@@ -46,6 +46,9 @@ cdef inline bint has_room(const Group *g) noexcept nogil:
 
 cdef const Policy *policy_named(str name) except NULL
 cdef int pick(Group *g, Shared *s, const Choice *c) noexcept nogil
+cdef bint another(
+    const Group *g, Shared *s, const Choice *c, bint heed_marks
+) noexcept nogil
 cdef void set_full(Group *g, int i, bint is_full) noexcept nogil
 # Fills in all but members and identities, which are the caller's to write.
 cdef int group_init(

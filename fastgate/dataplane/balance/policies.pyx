@@ -532,6 +532,17 @@ cdef int pick(Group *g, Shared *s, const Choice *c) noexcept nogil:
         heed_marks = False
 
 
+cdef bint another(
+    const Group *g, Shared *s, const Choice *c, bint heed_marks
+) noexcept nogil:
+    """Would pick() find an endpoint with room? It takes no turn; stops at the first."""
+    cdef int i
+    for i in range(g.n):
+        if usable(g, s, c, i, heed_marks):
+            return True
+    return False
+
+
 cdef void set_full(Group *g, int i, bint is_full) noexcept nogil:
     """The i-th member is at its connection limit in this worker, or no more."""
     g.n_full += <int>is_full - <int>g.full[i]

@@ -2,8 +2,9 @@
 
 Runs in: every process. The data plane returns a Fault and never raises; a table in
 faults.pyx gives each its status, the word that the access log shows, whose doing
-it was, when it is given, whether it is held against the endpoint, and whether the
-request may be sent again: again() in judge.pyx is the one who asks.
+it was, when it is given, whether it is held against the endpoint, and by which word
+of `retry.on` the request is sent again: again() in balance/retry.pyx is the one who
+asks.
 """
 
 cdef enum Fault:
@@ -57,6 +58,7 @@ cdef enum Fault:
     FAULT_UPSTREAM_TIMEOUT
     FAULT_UPSTREAM_STALLED
     FAULT_UPSTREAM_CUT
+    FAULT_UPSTREAM_STATUS   # it answered, with a status that `retry.on` lists
     FAULT_COUNT
 
 cdef enum Side:
@@ -64,10 +66,13 @@ cdef enum Side:
     SIDE_GATEWAY
     SIDE_UPSTREAM
 
-cdef enum Again:            # may a request that ended so be sent again?
+cdef enum Again:            # what has to stand in `retry.on`, to be sent again?
     AGAIN_NEVER = 0
-    AGAIN_UNSENT            # yes: nothing of it was sent
-    AGAIN_IDEMPOTENT        # if it may arrive twice
+    AGAIN_CONNECT           # nothing of it was sent
+    AGAIN_RESET             # this and what follows: only if it may arrive twice
+    AGAIN_TIMEOUT
+    AGAIN_BAD
+    AGAIN_STATUS            # the status itself
 
 cdef struct FaultInfo:
     int status          # HTTP status; 0: no answer can be given any more

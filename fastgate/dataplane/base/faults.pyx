@@ -226,6 +226,12 @@ row(
     "upstream ended its answer early",
     "ended in the middle of its body",
 )
+row(
+    FAULT_UPSTREAM_STATUS, 502, SIDE_UPSTREAM, "upstream-status",
+    "upstream failed",
+    "answered with a status that `retry.on` lists, and the endpoint that was to be "
+    "asked instead is gone since",
+)
 
 
 cdef void hold_against(Fault fault) noexcept:
@@ -241,6 +247,8 @@ hold_against(FAULT_CONNECT_TIMEOUT)
 hold_against(FAULT_UPSTREAM_RESET)
 hold_against(FAULT_UPSTREAM_BAD)
 hold_against(FAULT_UPSTREAM_TIMEOUT)
+# Whoever lists a status says that it is the endpoint's failure, not the request's.
+hold_against(FAULT_UPSTREAM_STATUS)
 
 
 cdef void send_again(Fault fault, Again again) noexcept:
@@ -248,12 +256,16 @@ cdef void send_again(Fault fault, Again again) noexcept:
 
 
 # Not FAULT_OVERLOAD, which would be the same with any other endpoint.
-send_again(FAULT_CONNECT, AGAIN_UNSENT)
-send_again(FAULT_CONNECT_TIMEOUT, AGAIN_UNSENT)
-send_again(FAULT_UPSTREAM_BUSY, AGAIN_UNSENT)
-send_again(FAULT_LOCAL_CONNECT, AGAIN_UNSENT)
-send_again(FAULT_UPSTREAM_RESET, AGAIN_IDEMPOTENT)
-send_again(FAULT_UPSTREAM_CUT, AGAIN_IDEMPOTENT)
+send_again(FAULT_CONNECT, AGAIN_CONNECT)
+send_again(FAULT_CONNECT_TIMEOUT, AGAIN_CONNECT)
+send_again(FAULT_UPSTREAM_BUSY, AGAIN_CONNECT)
+send_again(FAULT_LOCAL_CONNECT, AGAIN_CONNECT)
+send_again(FAULT_UPSTREAM_RESET, AGAIN_RESET)
+send_again(FAULT_UPSTREAM_CUT, AGAIN_RESET)
+send_again(FAULT_UPSTREAM_TIMEOUT, AGAIN_TIMEOUT)
+send_again(FAULT_UPSTREAM_HEAD, AGAIN_BAD)
+send_again(FAULT_UPSTREAM_BAD, AGAIN_BAD)
+send_again(FAULT_UPSTREAM_STATUS, AGAIN_STATUS)
 
 
 cdef const FaultInfo *fault_info(int fault) noexcept nogil:
@@ -264,7 +276,14 @@ cdef const FaultInfo *fault_info(int fault) noexcept nogil:
 
 
 SIDES = {SIDE_CLIENT: "client", SIDE_GATEWAY: "gateway", SIDE_UPSTREAM: "upstream"}
-AGAIN = {AGAIN_NEVER: "never", AGAIN_UNSENT: "unsent", AGAIN_IDEMPOTENT: "idempotent"}
+AGAIN = {
+    AGAIN_NEVER: "never",
+    AGAIN_CONNECT: "connect",
+    AGAIN_RESET: "reset",
+    AGAIN_TIMEOUT: "timeout",
+    AGAIN_BAD: "bad",
+    AGAIN_STATUS: "status",
+}
 
 FAULTS = {
     TABLE[i].reason.decode(): {

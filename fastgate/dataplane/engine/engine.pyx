@@ -84,6 +84,7 @@ from fastgate.dataplane.conn.conn cimport (
     token,
 )
 from fastgate.dataplane.exchange.answer cimport answer_ops
+from fastgate.dataplane.exchange.again cimport end_pauses
 from fastgate.dataplane.exchange.exchange cimport (
     abandon, exchange_register, exchange_timer, queue_timer,
 )
@@ -298,6 +299,7 @@ cdef class Engine:
             self._accept(&self.listening[i], True)
             self._unwatch(&self.listening[i])
         w.draining = 1
+        end_pauses(w)
         tell_all(w, KIND_CLIENT, DRAIN)
         tell_all(w, KIND_ORIGIN, DRAIN)
 

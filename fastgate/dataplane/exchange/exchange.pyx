@@ -8,22 +8,11 @@ tunnel has no deadline: it is no answer that comes late.
 Every path ends in finish(), exactly once: it settles what is still leased, counts,
 writes the log line and gives the client connection back.
 
-A fault goes to one of two places: origin_fault() decides whether to try again,
+A fault goes to one of two places: origin_fault() tries again where again.pyx says so,
 abandon() ends the exchange by a reply or, when a byte of an answer is already
 out, by a cut: what was read of it is delivered, and then the connection ends so
 that it does not look whole (RFC 9112 section 8). Only a client that takes no more
 is reset.
-
-When a request may be sent again:
-  - nothing of it was sent (no connection): always;
-  - a connection from the pool ended before a byte of the answer came: the usual
-    race with the endpoint's keep-alive. Once, on a new connection, if the method
-    is idempotent (RFC 9110 section 9.2.2) and no body byte was sent. Not counted;
-  - any other early end, of the head or of the body: the same condition, `retries`
-    times, never to an endpoint that was tried, and within the retry budget.
-Never when a byte of the answer is out: a client is given one answer. One that began
-and ended in the same wake-up is still corked, and is taken back. Interim responses
-are no part of it (RFC 9110 section 15.2): there may be any number.
 """
 
 from libc.stddef cimport size_t
@@ -31,17 +20,16 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t
 from libc.string cimport memset
 
 from fastgate.dataplane.balance.attempt cimport (
-    Attempt, attempt_init, attempt_replay, attempt_try,
+    DUE_NOT, Attempt, attempt_init, attempt_replay, attempt_try,
 )
 from fastgate.dataplane.balance.budget cimport budget_note_request
-from fastgate.dataplane.balance.judge cimport (
-    NO_MORE, REPLAY, RETRY, again, charge_retry, choose, note_answer, release_lease,
-)
+from fastgate.dataplane.balance.judge cimport choose, note_answer, release_lease
 from fastgate.dataplane.balance.key cimport balancing_key
 from fastgate.dataplane.balance.policies cimport NO_ENDPOINT, NO_ROOM, has_room
 from fastgate.dataplane.balance.queue cimport (
     look_again, queue_of, wait, wait_no_more,
 )
+from fastgate.dataplane.balance.retry cimport NO_MORE, REPLAY, charge_retry
 from fastgate.dataplane.base.atomics cimport fg_bump, fg_bump32
 from fastgate.dataplane.base.chance cimport random_id
 from fastgate.dataplane.base.faults cimport (
@@ -57,6 +45,7 @@ from fastgate.dataplane.base.faults cimport (
     FAULT_SEND_TIMEOUT,
     FAULT_SEND_TOO_SLOW,
     FAULT_UPSTREAM_BAD,
+    FAULT_UPSTREAM_STATUS,
     SIDE_CLIENT,
     FaultInfo,
     fault_info,
@@ -66,6 +55,9 @@ from fastgate.dataplane.base.memory cimport (
 )
 from fastgate.dataplane.base.wheel cimport (
     TIMER_EXCHANGE, Timer, timer_cancel, timer_set,
+)
+from fastgate.dataplane.exchange.again cimport (
+    answer_fails, may_repeat, pause, try_again,
 )
 from fastgate.dataplane.exchange.record cimport (
     record_begin, record_end, record_failure, record_id, record_refused,
@@ -78,6 +70,7 @@ from fastgate.dataplane.exchange.sides cimport (
 )
 from fastgate.dataplane.exchange.steps cimport (
     ENDING_CUT_BOTH,
+    STEP_BACKOFF,
     STEP_CONNECT,
     STEP_DONE,
     STEP_DRAIN,
@@ -98,7 +91,7 @@ from fastgate.dataplane.plan.answer cimport (
 )
 from fastgate.dataplane.plan.listener cimport ListenerPlan
 from fastgate.dataplane.plan.route cimport RoutePlan
-from fastgate.dataplane.plan.upstream cimport UpstreamPlan
+from fastgate.dataplane.plan.upstream cimport UpstreamPlan, lists_status
 from fastgate.dataplane.shared.slots cimport lease
 from fastgate.dataplane.telemetry.incidents cimport INCIDENT_LOOP
 
@@ -106,6 +99,7 @@ cdef enum:
     MAX_INTERIMS = 100          # responses with status 1xx before the final one
     HEAD_KEPT_BYTES = 4096      # an exchange keeps a head buffer up to this size
     CLIENT_GONE = 499           # the status of faults that nobody is there to hear of
+    LEAST_LISTED = 429          # the lowest status that `retry.on` may list
 
 # Who may answer: made known before the first exchange, for their rooms stand above.
 cdef const OriginOps *ORIGINS[ORIGIN_KINDS]
@@ -291,6 +285,7 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
 
     endpoint  chosen already; NO_ENDPOINT: choose one
     """
+    cdef const UpstreamPlan *plan = &w.upstream_plans[x.attempt.upstream]
     cdef bint late = endpoint != NO_ENDPOINT or x.attempt.n_tried or x.attempt.replayed
     cdef bint ready = False
     cdef int fault
@@ -309,23 +304,22 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
         if endpoint == NO_ROOM:
             if wait(w, &x.attempt):
                 x.step = STEP_QUEUED
-                timer_set(
-                    &w.wheel, &x.timer,
-                    w.now_ms + w.upstream_plans[x.attempt.upstream].queue_timeout_ms,
-                )
+                timer_set(&w.wheel, &x.timer, w.now_ms + plan.queue_timeout_ms)
             else:
                 abandon(w, x, FAULT_QUEUE_FULL)
             return
         if endpoint == NO_ENDPOINT:
             abandon(w, x, x.fault if x.fault else FAULT_NO_ENDPOINT)
             return
-        if x.attempt.retry_due and not charge_retry(w, &x.attempt):
+        if x.attempt.retry_due != DUE_NOT and not charge_retry(w, &x.attempt):
             abandon(w, x, x.fault)
             return
         lease(w.shared, w.slot, endpoint)
         attempt_try(&x.attempt, endpoint)
         fault = x.origin_ops.open(w, x, &ready)
         if fault == FAULT_NONE:
+            if plan.per_try_ms:
+                timer_set(&w.wheel, &x.timer, w.now_ms + plan.per_try_ms)
             if ready:
                 forward(w, x)
                 if late and not x.request_done:
@@ -337,8 +331,10 @@ cdef void dispatch(Worker *w, Exchange *x, int endpoint) noexcept nogil:
         record_failure(w, x, fault)
         release_lease(w, &x.attempt, fault, False)
         endpoint = NO_ENDPOINT
-        if try_again(w, x, fault, False) == NO_MORE:
+        if try_again(w, x, fault, False, False) == NO_MORE:
             abandon(w, x, fault)
+            return
+        if pause(w, x):
             return
 
 
@@ -388,13 +384,22 @@ cdef void queue_timer(Worker *w, Timer *t) noexcept nogil:
 
 
 cdef void exchange_timer(Worker *w, Exchange *x) noexcept nogil:
-    abandon(w, x, step_info(x.step).late)
+    """A wait or a pause is over, or `per_try`, which ends with the try's own steps."""
+    if x.step == STEP_QUEUED:
+        abandon(w, x, step_info(STEP_QUEUED).late)
+    elif x.step == STEP_BACKOFF:
+        dispatch(w, x, NO_ENDPOINT)
+    elif x.step == STEP_CONNECT or (x.step == STEP_FORWARD and x.request_done):
+        origin_fault(w, x, step_info(x.step).late)
 
 
 # --- the request goes upstream ---------------------------------------------
 
 cdef void forward(Worker *w, Exchange *x) noexcept nogil:
-    """Send the head, and what STEP_GATHER has of the body."""
+    """Send the head, and what STEP_GATHER has of the body.
+
+    A body that is whole is kept for another try, until the answer begins.
+    """
     cdef Bytes held
     x.step = STEP_FORWARD
     x.fault = FAULT_NONE    # of an earlier try
@@ -403,7 +408,9 @@ cdef void forward(Worker *w, Exchange *x) noexcept nogil:
     x.streams = not x.request_done
     x.forwarded_us = w.now_us
     x.origin.ops.head(w, x)
-    if bytes_len(&x.body):
+    if bytes_len(&x.body) and x.request_done and may_repeat(w, x, False):
+        x.origin.ops.body(w, x, x.body.data + x.body.at, bytes_len(&x.body))
+    elif bytes_len(&x.body):
         held = bytes_take(&x.body)
         x.body_sent = 1
         x.origin.ops.body(w, x, held.data + held.at, bytes_len(&held))
@@ -453,6 +460,12 @@ cdef void request_end(Worker *w, Exchange *x) noexcept nogil:
         return
     if x.origin is not NULL and x.step != STEP_CONNECT:
         x.origin.ops.end(w, x)
+    if x.step == STEP_FORWARD and w.upstream_plans[x.attempt.upstream].per_try_ms:
+        # As the time to answer, it counts from the end of the request.
+        timer_set(
+            &w.wheel, &x.timer,
+            w.now_ms + w.upstream_plans[x.attempt.upstream].per_try_ms,
+        )
     if x.step == STEP_TUNNEL:
         end_tunnel(w, x)
 
@@ -494,9 +507,22 @@ cdef void response_head(Worker *w, Exchange *x, const Head *h) noexcept nogil:
         origin_fault(w, x, FAULT_UPSTREAM_BAD)
         return
     if x.attempt.endpoint >= 0:
-        x.head_us = w.now_us - x.forwarded_us
-        # Where the head went ahead of a body that streams, the time is the client's.
-        note_answer(w, &x.attempt, -1 if x.streams else x.head_us)
+        if h.status >= LEAST_LISTED and lists_status(
+            &w.upstream_plans[x.attempt.upstream], h.status
+        ):
+            if answer_fails(w, x, h.status):
+                origin_fault(w, x, FAULT_UPSTREAM_STATUS)
+                return
+            x.head_us = w.now_us - x.forwarded_us
+        else:
+            x.head_us = w.now_us - x.forwarded_us
+            # Where the head went ahead of a body that streams, the time is the
+            # client's.
+            note_answer(w, &x.attempt, -1 if x.streams else x.head_us)
+        if bytes_len(&x.body):
+            # It is not sent again: whatever breaks off now has begun.
+            bytes_drop(&x.body)
+            x.body_sent = 1
     if h.status == 101:
         framing.tunnel = 1
     elif x.is_head or h.status == 204 or h.status == 304:
@@ -595,31 +621,20 @@ cdef void end_tunnel(Worker *w, Exchange *x) noexcept nogil:
 
 # --- faults ----------------------------------------------------------------
 
-cdef int try_again(Worker *w, Exchange *x, int fault, bint stale) noexcept nogil:
-    """What follows on a try that `fault` has ended: see again() in judge.pyx."""
-    cdef int sequel = again(
-        &x.attempt, fault, w.upstream_plans[x.attempt.upstream].retries,
-        x.response_started or x.client is NULL,
-        x.idempotent and not x.body_sent and not x.wants_tunnel, stale,
-    )
-    if sequel == RETRY:
-        x.fault = <uint8_t>fault
-        x.attempt.retry_due = 1
-    return sequel
-
-
 cdef void origin_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
     """The upstream failed this exchange: replay it, retry it, or end it."""
     cdef int upstream = x.attempt.upstream
     cdef bint stale = x.origin.reused and not x.origin.answered
+    cdef bint repeatable
     cdef int sequel
     if upstream < 0:
         # There is nobody else to be asked.
         abandon(w, x, fault)
         return
+    repeatable = may_repeat(w, x, x.origin.answered)
     x.origin.ops.reset(w, x)
     take_back(w, x)
-    sequel = try_again(w, x, fault, stale)
+    sequel = try_again(w, x, fault, repeatable, stale)
     if sequel == REPLAY:
         # The endpoint is as good as before; only the connection was old.
         release_lease(w, &x.attempt, FAULT_NONE, False)
@@ -630,7 +645,8 @@ cdef void origin_fault(Worker *w, Exchange *x, int fault) noexcept nogil:
         if sequel == NO_MORE:
             abandon(w, x, fault)
             return
-    dispatch(w, x, NO_ENDPOINT)
+    if sequel == REPLAY or not pause(w, x):
+        dispatch(w, x, NO_ENDPOINT)
     # Its first endpoint has a connection less.
     wake_queue(w, upstream)
 

@@ -70,7 +70,7 @@ cdef struct Exchange:
     Origin *origin              # NULL: none yet, or released
     const OriginOps *origin_ops     # of the kind that answers this request
     Origin here                 # ORIGIN_HERE
-    Timer timer                 # STEP_QUEUED
+    Timer timer                 # STEP_QUEUED, STEP_BACKOFF; of one try: `retry.per_try`
     Attempt attempt             # which endpoint, and whether another
     uint8_t step                # a Step
     uint8_t fault               # a Fault; how it ended

@@ -5,7 +5,8 @@ Runs in: worker.
     (GATHER) -> PICK -> CONNECT -> FORWARD -> RELAY -> (DRAIN) -> DONE
                  ^  \\-> FORWARD (pooled)  |  \\-> TUNNEL
                  |   \\-> QUEUED -> PICK   |
-                 '---- replay / retry -----'
+                 |'---- replay / retry ----'
+                 '----- (BACKOFF) ---------'
 """
 
 from libc.stdint cimport uint8_t
@@ -14,6 +15,7 @@ cdef enum Step:
     STEP_PICK = 0
     STEP_GATHER
     STEP_QUEUED
+    STEP_BACKOFF
     STEP_CONNECT
     STEP_FORWARD
     STEP_RELAY
@@ -26,6 +28,7 @@ cdef enum Awaited:              # whose act leads to the next step
     AWAITS_NOBODY = 0           # passes through within an event
     AWAITS_CLIENT
     AWAITS_ROOM                 # a connection to come free
+    AWAITS_TIME                 # it passes
     AWAITS_ENDPOINT
     AWAITS_EITHER               # client and endpoint, as they like
 

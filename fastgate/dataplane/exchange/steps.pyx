@@ -36,6 +36,10 @@ row(
     ENDING_REPLY,
 )
 row(
+    # Before another endpoint is asked.
+    STEP_BACKOFF, "backoff", AWAITS_TIME, "retry.backoff", FAULT_NONE, ENDING_REPLY,
+)
+row(
     # To accept.
     STEP_CONNECT, "connect", AWAITS_ENDPOINT, "connect_timeout",
     FAULT_CONNECT_TIMEOUT, ENDING_AGAIN,

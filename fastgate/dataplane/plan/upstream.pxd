@@ -46,11 +46,27 @@ cdef struct UpstreamPlan:
     int eject_failures          # 0: never
     int retries
     int retry_budget_percent
+    int64_t retry_backoff_ms    # base of the pauses; 0: none is made
+    int64_t per_try_ms          # 0: the other times alone hold
+    uint64_t retry_statuses[2]  # a bit each; see listed_bit
+    uint8_t retry_on            # a bit for each Again that is listed
+    uint8_t retry_all           # also what is not idempotent
     int upstream_pool
     uint32_t buffer_request_bytes   # of a body, read before an endpoint is picked
     int upstream_max            # per endpoint and worker; 0: no limit
     int queue
     uint8_t lenient             # bare LF, folds and padded chunk sizes are taken
+
+cdef inline int listed_bit(int status) noexcept nogil:
+    """The bit of `status` in retry_statuses; -1: none may be listed."""
+    if 500 <= status <= 599:
+        return status - 500
+    return 100 if status == 429 else -1
+
+cdef inline bint lists_status(const UpstreamPlan *u, int status) noexcept nogil:
+    """Is `status` one of `retry.on`?"""
+    cdef int bit = listed_bit(status)
+    return bit >= 0 and (u.retry_statuses[bit >> 6] >> (bit & 63)) & 1
 
 # endpoints  of the whole plan, n_endpoints; those of this upstream are filled too
 cdef int fill_upstream(

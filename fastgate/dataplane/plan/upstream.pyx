@@ -7,6 +7,9 @@ from libc.stdint cimport uint16_t
 from libc.string cimport memcpy
 
 from fastgate.dataplane.balance.policies cimport policy_named
+from fastgate.dataplane.base.faults cimport (
+    AGAIN_BAD, AGAIN_CONNECT, AGAIN_RESET, AGAIN_STATUS, AGAIN_TIMEOUT,
+)
 from fastgate.dataplane.base.hashing cimport hash_bytes
 from fastgate.dataplane.base.system cimport (
     AF_INET,
@@ -28,6 +31,13 @@ cdef dict KEYS = {
     "query": KEY_QUERY,
 }
 
+cdef dict CAUSES = {
+    "connect": AGAIN_CONNECT, "reset": AGAIN_RESET, "timeout": AGAIN_TIMEOUT,
+    "bad": AGAIN_BAD,
+}
+
+cdef dict METHODS = {"idempotent": False, "all": True}
+
 cdef UpstreamPlan at            # of nobody: the rows take their offsets from it
 
 cdef list TABLE = [
@@ -39,10 +49,13 @@ cdef list TABLE = [
     row("first_endpoint", &at, &at.first_endpoint),
     row("hash_bound", &at, &at.hash_bound_percent),
     row("lenient", &at, &at.lenient),
+    row("per_try", &at, &at.per_try_ms),
     row("queue", &at, &at.queue),
     row("queue_timeout", &at, &at.queue_timeout_ms),
     row("retries", &at, &at.retries),
+    row("retry_backoff", &at, &at.retry_backoff_ms),
     row("retry_budget", &at, &at.retry_budget_percent),
+    row("retry_methods", &at, &at.retry_all).one_of(METHODS),
     row("tunnel_timeout", &at, &at.tunnel_timeout_ms),
     row("upstream_idle", &at, &at.upstream_idle_ms),
     row("upstream_max", &at, &at.upstream_max),
@@ -64,6 +77,8 @@ cdef int fill_upstream(
     kind, _, name = values["hash_key"].partition(":")
     u.hash_key_kind = number_of("hash_key", kind, KEYS)
     u.hash_key_name = keeper.text(name)
+    for cause in values["retry_on"]:
+        list_cause(u, cause)
     u.name = keeper.text(values["name"])
     u.policy = policy_named(values["balance"])
     u.n_endpoints = len(values["endpoints"])
@@ -75,6 +90,21 @@ cdef int fill_upstream(
         endpoints[k].upstream = index
         endpoints[k].index = k
         fill_endpoint(&endpoints[k], endpoint, keeper)
+    return 0
+
+
+cdef int list_cause(UpstreamPlan *u, object cause) except -1:
+    """Put a word or a status of `retry.on` into the plan. Raises ValueError."""
+    cdef int bit
+    cdef int why = AGAIN_STATUS
+    if isinstance(cause, int):
+        bit = listed_bit(cause)
+        if bit < 0:
+            raise ValueError(f"retry_on: {cause} is no status that may be listed")
+        u.retry_statuses[bit >> 6] |= <uint64_t>1 << (bit & 63)
+    else:
+        why = <int>number_of("retry_on", cause, CAUSES)
+    u.retry_on |= <uint8_t>(1 << why)
     return 0
 
 

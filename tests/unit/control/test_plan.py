@@ -122,6 +122,36 @@ def test_an_upstream_has_every_setting_its_own_or_the_gateways(log):
     assert upstream["hash_key"] == "header:x-user"
 
 
+def test_retry_of_an_upstream_goes_before_the_knobs_of_the_gateway(log):
+    endpoints = {"endpoints": ["127.0.0.1:1"]}
+    plan = plan_of(
+        log,
+        gateway={"retries": 3, "retry_budget": "7%"},
+        upstreams={
+            "users": endpoints,
+            "speaks": endpoints
+            | {
+                "retry": {
+                    "on": "connect,503",
+                    "tries": 2,
+                    "backoff": "25ms",
+                    "budget": "9%",
+                    "methods": "all",
+                    "per_try": "2s",
+                }
+            },
+            "own": endpoints | {"retries": 1, "retry": {"budget": "0%"}},
+        },
+    )
+
+    keys = ("retry_on", "retries", "retry_backoff", "retry_budget", "retry_methods")
+    assert [[one[key] for key in (*keys, "per_try")] for one in plan.upstreams] == [
+        [["connect", "reset"], 3, 0, 7, "idempotent", 0],
+        [["connect", 503], 2, 25, 9, "all", 2000],
+        [["connect", "reset"], 1, 0, 0, "idempotent", 0],
+    ]
+
+
 def test_routes_point_at_upstreams_by_index_in_the_order_of_the_file(log):
     endpoints = {"endpoints": ["127.0.0.1:1"]}
     other = {"endpoints": ["127.0.0.1:2"]}

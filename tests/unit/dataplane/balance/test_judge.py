@@ -1,4 +1,4 @@
-"""Choosing an endpoint, what is held against it, and whether another is asked."""
+"""Choosing an endpoint, and what is held against it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import os
 import resource
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
 
 import attempt_probe
@@ -49,6 +47,49 @@ def test_after_as_many_tries_as_there_is_room_for_no_endpoint_is_chosen() -> Non
         upstream.release(0, "upstream-reset")
 
     assert upstream.choose(0) == attempt_probe.NO_ENDPOINT
+
+
+def test_another_endpoint_is_one_that_has_room_and_was_not_tried() -> None:
+    upstream = attempt_probe.Upstream(Region.create(1, 2))
+    upstream.take(0, 0)
+
+    assert upstream.has_another(0)
+    upstream.set_full(1)
+    assert not upstream.has_another(0)
+    upstream.set_full(1, False)
+    upstream.take(1, 1)
+    upstream.release(0)
+    upstream.take(0, 1)
+    assert not upstream.has_another(0)
+    assert upstream.has_another(1)
+    assert upstream.has_another(2)
+
+
+def test_an_ejected_endpoint_is_another_only_where_marks_are_not_heeded() -> None:
+    upstream = attempt_probe.Upstream(
+        Region.create(1, 2), eject_failures=1, eject_for_ms=100
+    )
+    upstream.take(0, 0)
+    upstream.take(1, 1)
+    upstream.release(1, "upstream-reset")
+
+    assert not upstream.has_another(0)
+    assert upstream.has_another(0, heed_marks=False)
+
+
+def test_the_verdict_of_an_answer_stands_however_it_ends() -> None:
+    upstream = attempt_probe.Upstream(
+        Region.create(1, 2), eject_failures=3, eject_for_ms=100
+    )
+    for reason in ("-", "client-abort"):
+        upstream.take(0, 0)
+        upstream.give_verdict(0, "upstream-status")
+        upstream.release(0, reason)
+    assert upstream.failures(0) == 2
+
+    upstream.take(0, 1)
+    upstream.release(0)
+    assert upstream.failures(1) == 0
 
 
 def test_a_replayed_try_was_none() -> None:
@@ -178,16 +219,6 @@ def test_the_error_log_is_told_what_is_known_of_a_failed_try() -> None:
             },
         ),
     ]
-
-
-def test_a_retry_is_counted_when_the_budget_pays_for_it() -> None:
-    upstream = attempt_probe.Upstream(Region.create(1, 1))
-    broke = attempt_probe.Upstream(Region.create(1, 1), retry_budget_percent=0)
-
-    assert upstream.charge_retry(0)
-    assert upstream.retries(0) == (1, 1)
-    assert not broke.charge_retry(0)
-    assert broke.retries(0) == (0, 0)
 
 
 # Whose doing it is.
@@ -390,57 +421,6 @@ def test_an_answer_that_is_cut_does_not_eject(make_lab: MakeLab) -> None:
 
     assert lab.endpoint()["failures"] == 1
     assert lab.endpoint()["skipped_ms"] == 0
-
-
-# What follows on a try that failed: the rules as exchange.pyx has them.
-
-
-@dataclass(frozen=True)
-class Try:
-    """What is known when a try has failed."""
-
-    retries: int = 0
-    most_retries: int = 2
-    replayed: bool = False
-    over: bool = False
-    repeatable: bool = True
-    stale: bool = False
-
-
-TRIES = [
-    Try(retries, 2, *flags)
-    for retries, *flags in product(range(4), *[[False, True]] * 4)
-]
-UNSENT = [
-    "upstream-connect",
-    "upstream-connect-timeout",
-    "upstream-busy",
-    "local-connect",
-]
-
-
-def sequel(reason: str, failed: Try) -> str:
-    """The rule that holds."""
-    if failed.over:
-        return "no more"
-    if reason not in UNSENT:
-        if reason not in {"upstream-reset", "upstream-cut"} or not failed.repeatable:
-            return "no more"
-        if reason == "upstream-reset" and failed.stale and not failed.replayed:
-            return "replay"
-    return "retry" if failed.retries < failed.most_retries else "no more"
-
-
-@pytest.mark.parametrize("reason", FAULTS)
-def test_a_request_is_sent_again_as_the_rules_say(reason: str) -> None:
-    for failed in TRIES:
-        assert attempt_probe.again(reason, **asdict(failed)) == sequel(reason, failed)
-
-
-def test_a_replay_needs_no_retry_to_be_allowed() -> None:
-    failed = Try(most_retries=0, stale=True)
-
-    assert attempt_probe.again("upstream-reset", **asdict(failed)) == "replay"
 
 
 # Retries and the pool.
