@@ -71,13 +71,13 @@ cdef struct Conn:
     uint8_t readable            # an edge came and recv has not said EAGAIN since
     uint8_t peer_ended          # an Ended
     uint8_t broken              # an error or reset: nothing more can be sent
-    uint8_t queued              # stands in the worker's run queue
+    uint8_t in_run_queue        # of the worker
     uint8_t shut                # we sent our FIN
     uint8_t urgent              # has sent urgent data: reads may stop short of it
     uint8_t watches_out         # registered for writability too
     uint8_t end_when_flushed    # send our FIN once `output` is empty
     uint8_t spoke               # bytes left the cork since this was cleared
-    uint8_t cut                 # its FIN would look like an end: it ends by RST
+    uint8_t ends_by_reset       # its FIN would look like an end
     int32_t os_error            # errno that made it `broken`; 0: none
     # When the peer was last seen to take a byte of those that wait; 0: none wait.
     int64_t blocked_ms

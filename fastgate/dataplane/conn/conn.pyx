@@ -75,12 +75,12 @@ cdef int conn_open(
     c.readable = 0
     c.peer_ended = NOT_ENDED
     c.broken = 0
-    c.queued = 0
+    c.in_run_queue = 0
     c.shut = 0
     c.urgent = 0
     c.end_when_flushed = 0
     c.spoke = 0
-    c.cut = 0
+    c.ends_by_reset = 0
     c.blocked_ms = 0
     c.os_error = 0
     return watch(w, c, EPOLL_CTL_ADD, watch_out)
@@ -105,7 +105,7 @@ cdef void conn_close(Worker *w, Conn *c, bint reset) noexcept nogil:
     cdef linger hard
     if c.fd < 0:
         return
-    if c.cut:
+    if c.ends_by_reset:
         reset = True
     if w.cork_of is c:
         if not reset:
@@ -411,7 +411,7 @@ cdef void conn_leave(Worker *w, Conn *c) noexcept nogil:
     """
     if w.cork_of is c:
         cork_push(w)
-    c.cut = 1
+    c.ends_by_reset = 1
     timer_set(&w.wheel, &c.timer, w.now_ms + LEAVE_LOOK_MS)
 
 
@@ -428,7 +428,7 @@ cdef void conn_queue(Worker *w, Conn *c) noexcept nogil:
     """Look at `c` again before sleeping. A stale entry finds nobody: a token."""
     cdef uint32_t size
     cdef uint64_t *grown
-    if c.queued:
+    if c.in_run_queue:
         return
     if w.run_end == w.run_size:
         size = w.run_size * 2 if w.run_size else 256
@@ -440,4 +440,4 @@ cdef void conn_queue(Worker *w, Conn *c) noexcept nogil:
         w.run_size = size
     w.run_queue[w.run_end] = conn_token(c)
     w.run_end += 1
-    c.queued = 1
+    c.in_run_queue = 1

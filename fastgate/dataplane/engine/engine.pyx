@@ -436,7 +436,7 @@ cdef class Engine:
         for i in range(end):
             c = conn_find(w, w.run_queue[i])
             if c is not NULL:
-                c.queued = 0
+                c.in_run_queue = 0
                 c.owner.run(w, c)
             cork_push(w)
         w.run_end -= end

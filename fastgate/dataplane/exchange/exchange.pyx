@@ -72,8 +72,8 @@ from fastgate.dataplane.exchange.steps cimport (
     ENDING_CUT_BOTH,
     STEP_BACKOFF,
     STEP_CONNECT,
+    STEP_DELIVER,
     STEP_DONE,
-    STEP_DRAIN,
     STEP_FORWARD,
     STEP_GATHER,
     STEP_PICK,
@@ -585,7 +585,7 @@ cdef void response_end(Worker *w, Exchange *x) noexcept nogil:
         return
     x.origin.ops.release(w, x)
     release_lease(w, &x.attempt, FAULT_NONE, False)
-    x.step = STEP_DRAIN
+    x.step = STEP_DELIVER
     x.client.ops.end(w, x)
     if x.client.ops.queued(w, x) == 0:
         finish(w, x)
@@ -594,7 +594,7 @@ cdef void response_end(Worker *w, Exchange *x) noexcept nogil:
 
 cdef void client_flushed(Worker *w, Exchange *x) noexcept nogil:
     """The client took what was queued for it."""
-    if x.step == STEP_DRAIN:
+    if x.step == STEP_DELIVER:
         if x.client.ops.queued(w, x) == 0:
             finish(w, x)
     elif x.step == STEP_TUNNEL and x.response_done:
@@ -722,7 +722,7 @@ cdef void reply(Worker *w, Exchange *x, const FaultInfo *info) noexcept nogil:
     x.status = <uint16_t>info.status
     x.response_started = 1
     if 0 < x.client.ops.queued(w, x) < QUEUED_FOR_EVER:
-        x.step = STEP_DRAIN
+        x.step = STEP_DELIVER
     else:
         finish(w, x)
 

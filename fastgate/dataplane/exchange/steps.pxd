@@ -2,7 +2,7 @@
 
 Runs in: worker.
 
-    (GATHER) -> PICK -> CONNECT -> FORWARD -> RELAY -> (DRAIN) -> DONE
+    (GATHER) -> PICK -> CONNECT -> FORWARD -> RELAY -> (DELIVER) -> DONE
                  ^  \\-> FORWARD (pooled)  |  \\-> TUNNEL
                  |   \\-> QUEUED -> PICK   |
                  |'---- replay / retry ----'
@@ -20,7 +20,7 @@ cdef enum Step:
     STEP_FORWARD
     STEP_RELAY
     STEP_TUNNEL
-    STEP_DRAIN
+    STEP_DELIVER
     STEP_DONE
     STEP_COUNT
 

@@ -61,7 +61,7 @@ row(
 TABLE[<int>STEP_TUNNEL].passes_fin = True
 row(
     # To read it all.
-    STEP_DRAIN, "drain", AWAITS_CLIENT, "send_timeout", FAULT_SEND_TIMEOUT,
+    STEP_DELIVER, "deliver", AWAITS_CLIENT, "send_timeout", FAULT_SEND_TIMEOUT,
     ENDING_RESET,
 )
 row(STEP_DONE, "done", AWAITS_NOBODY, NULL, FAULT_NONE, ENDING_NONE)

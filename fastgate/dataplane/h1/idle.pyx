@@ -15,7 +15,7 @@ cdef bint has_news(const H1Client *d) noexcept nogil:
     cdef char peeked
     return (
         d.conn.readable
-        or d.conn.queued
+        or d.conn.in_run_queue
         or bytes_len(&d.reader.kept) != 0
         or recv(d.conn.fd, &peeked, 1, MSG_PEEK | MSG_DONTWAIT) > 0
     )

@@ -482,30 +482,30 @@ def test_a_body_that_stops_is_answered_while_it_still_can_be(
 # Slow peers.
 
 
-def test_a_slow_client_drains_before_it_is_done(make_gate: MakeGate) -> None:
+def test_a_slow_client_is_delivered_all_before_it_is_done(make_gate: MakeGate) -> None:
     gate = make_gate()
     gate.is_slow = True
     client, origin = ask(gate)
     answer(origin)
 
-    assert (client.step, client.heard[-1]) == ("drain", "end")
+    assert (client.step, client.heard[-1]) == ("deliver", "end")
     assert (gate.leases, gate.exchanges) == ([0], (1, 1))
     client.take()
     assert client.heard[-1] == "done"
 
 
-def test_a_reply_drains_as_an_answer_does(make_gate: MakeGate) -> None:
+def test_a_reply_is_delivered_as_an_answer_is(make_gate: MakeGate) -> None:
     gate = make_gate(path="/b")
     gate.is_slow = True
     client = gate.client()
     client.ask(GET)
 
-    assert client.step == "drain"
+    assert client.step == "deliver"
     client.take()
     assert client.heard == ["reply 404 no route for this request", "done"]
 
 
-def test_a_client_that_does_not_drain_is_reset(make_gate: MakeGate) -> None:
+def test_a_client_that_does_not_take_its_answer_is_reset(make_gate: MakeGate) -> None:
     gate = make_gate()
     gate.is_slow = True
     client, origin = ask(gate)

@@ -111,7 +111,7 @@ def tunnel(lab: Lab) -> tuple[socket.socket, Act]:
     return client, both_end
 
 
-def drain(lab: Lab) -> tuple[socket.socket, Act]:
+def deliver(lab: Lab) -> tuple[socket.socket, Act]:
     client, service = lab.ask(receive_bytes=4096)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY)
     rest = memoryview(head + BODY)
@@ -135,7 +135,7 @@ SCENES = {
     "forward": Scene(forward),
     "relay": Scene(relay),
     "tunnel": Scene(tunnel),
-    "drain": Scene(drain, {"buffer_response": "256k"}, send_bytes=4096),
+    "deliver": Scene(deliver, {"buffer_response": "256k"}, send_bytes=4096),
 }
 
 
