@@ -52,7 +52,8 @@ FLOORS = [
     (
         "h1",
         "base native http balance plan conn shared exchange",
-        "strict chunked parser reader write connections idle pool origin client",
+        "strict chunked parser reader write connections idle pool dial origin deadlines"
+        " client",
     ),
     ("engine", "*", "engine"),
 ]

@@ -91,7 +91,8 @@ from fastgate.dataplane.exchange.exchange cimport (
 from fastgate.dataplane.exchange.sides cimport ORIGIN_ENDPOINT, ORIGIN_HERE, Exchange
 from fastgate.dataplane.h1.client cimport client_open, client_retire
 from fastgate.dataplane.h1.connections cimport h1_free, h1_make
-from fastgate.dataplane.h1.origin cimport h1_origin_ops, origin_retire
+from fastgate.dataplane.h1.dial cimport origin_retire
+from fastgate.dataplane.h1.origin cimport h1_origin_ops
 from fastgate.dataplane.h1.write cimport REPLY_BYTES, write_reply
 from fastgate.dataplane.plan.plan cimport Plan
 from fastgate.dataplane.plan.upstream cimport UpstreamPlan

@@ -9,83 +9,56 @@ body whose end is known by count, by chunks or by the end of the connection
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t
 
-from fastgate.dataplane.base.atomics cimport fg_bump32
 from fastgate.dataplane.base.faults cimport (
-    FAULT_CONNECT,
     FAULT_HEAD_TOO_LARGE,
     FAULT_INTERNAL,
-    FAULT_LOCAL_CONNECT,
     FAULT_NONE,
-    FAULT_OVERLOAD,
-    FAULT_UPSTREAM_BUSY,
     FAULT_UPSTREAM_CUT,
     FAULT_UPSTREAM_RESET,
 )
-from fastgate.dataplane.base.memory cimport (
-    bytes_len, bytes_reserve, slab_give, slab_take,
-)
+from fastgate.dataplane.base.memory cimport bytes_len, bytes_reserve
 from fastgate.dataplane.base.system cimport (
-    AF_UNIX,
-    EACCES,
-    EADDRINUSE,
-    EADDRNOTAVAIL,
-    EAFNOSUPPORT,
     EAGAIN,
-    EINPROGRESS,
-    EMFILE,
-    ENFILE,
-    ENOBUFS,
-    ENOMEM,
-    ENOSPC,
-    EPERM,
     EPOLLERR,
     EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
     EPOLLPRI,
     EPOLLRDHUP,
-    IPPROTO_TCP,
     MSG_DONTWAIT,
     MSG_PEEK,
     SO_ERROR,
-    SO_KEEPALIVE,
-    SOCK_CLOEXEC,
-    SOCK_NONBLOCK,
-    SOCK_STREAM,
     SOL_SOCKET,
-    TCP_NODELAY,
-    close,
-    connect,
     errno,
     getsockopt,
     recv,
-    setsockopt,
-    sockaddr,
-    socket,
     socklen_t,
 )
 from fastgate.dataplane.base.wheel cimport timer_set
 from fastgate.dataplane.conn.conn cimport (
     FIN_READ,
     FIN_SEEN,
-    KIND_ORIGIN,
     LEAVE_LOOK_MS,
     Conn,
     Owner,
-    conn_close,
+    Worker,
     conn_end,
     conn_flush,
     conn_has_left,
     conn_leave,
-    conn_open,
     conn_queue,
     conn_recv,
     conn_send,
     conn_write,
 )
 from fastgate.dataplane.exchange.exchange cimport (
-    origin_fault, origin_flushed, origin_ready, response_body, response_end,
-    response_head, wake_queue,
+    origin_fault,
+    origin_flushed,
+    origin_ready,
+    response_body,
+    response_end,
+    response_head,
+    wake_queue,
 )
 from fastgate.dataplane.exchange.sides cimport (
     QUEUED_FOR_EVER, Exchange, OriginOps, is_full,
@@ -101,16 +74,22 @@ from fastgate.dataplane.h1.connections cimport (
     LIFE_LEAVING,
     READS_PER_TURN,
     REQUEST_HEAD_BYTES,
+    H1Origin,
     Pool,
     h1,
     origin_of,
 )
-from fastgate.dataplane.h1.pool cimport (
-    pool_count, pool_oldest, pool_put, pool_remove, pool_take,
-)
+from fastgate.dataplane.h1.dial cimport bind, dial, origin_close, plan_of, refusal
+from fastgate.dataplane.h1.pool cimport pool_put, pool_take
 from fastgate.dataplane.h1.reader cimport (
-    FOUND_BODY, FOUND_FAULT, FOUND_HEAD, Reading, reader_drop, reader_expect,
-    reader_init, reader_next, reader_recall,
+    FOUND_BODY,
+    FOUND_FAULT,
+    FOUND_HEAD,
+    Reading,
+    reader_drop,
+    reader_expect,
+    reader_next,
+    reader_recall,
 )
 from fastgate.dataplane.h1.write cimport write_chunk, write_request
 from fastgate.dataplane.http.fields cimport same_name
@@ -118,8 +97,6 @@ from fastgate.dataplane.http.message cimport (
     BODY_CHUNKED, BODY_COUNTED, BODY_NONE, BODY_RAW, H_KEEP_ALIVE, Field, Head,
 )
 from fastgate.dataplane.http.outgoing cimport RequestFacts, RequestShape
-from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
-from fastgate.dataplane.shared.slots cimport count_connection
 
 cdef enum:
     LONGEST_KEEP_S = 100000     # more than a day: the setting is less
@@ -155,7 +132,7 @@ cdef int origin_open(Worker *w, Exchange *x, bint *ready) noexcept nogil:
             bind(u, x)
             return FAULT_NONE
         origin_close(w, u, False)
-    return dial(w, x, endpoint, ready)
+    return dial(w, x, endpoint, &OWNER, &OPS, ready)
 
 
 cdef bint stands(const H1Origin *u) noexcept nogil:
@@ -166,130 +143,6 @@ cdef bint stands(const H1Origin *u) noexcept nogil:
     )
 
 
-cdef int dial(
-    Worker *w, Exchange *x, int endpoint, bint *ready
-) noexcept nogil:
-    cdef const EndpointPlan *plan = &w.endpoint_plans[endpoint]
-    cdef int one = 1
-    cdef int fd
-    cdef int family = plan.socket_address.ss_family
-    cdef bint pending = False
-    cdef H1Origin *u
-    x.attempt.os_error = 0
-    if plan.socket_address_len == 0:
-        # Its name stands for no address: nothing to be found there.
-        return FAULT_CONNECT
-    fd = open_socket(w, family)
-    if fd < 0:
-        return refusal(x, errno, family)
-    if family != AF_UNIX:
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
-    if connect(fd, <const sockaddr *>&plan.socket_address, plan.socket_address_len) < 0:
-        if errno != EINPROGRESS:
-            x.attempt.os_error = errno
-            close(fd)
-            return refusal(x, x.attempt.os_error, family)
-        pending = True
-    u = <H1Origin *>slab_take(&h1(w).origins)
-    if u is NULL:
-        close(fd)
-        return refusal(x, ENOMEM, family)
-    if conn_open(w, &u.conn, fd, KIND_ORIGIN, &OWNER, True) < 0:
-        x.attempt.os_error = errno
-        close(fd)
-        u.conn.fd = -1
-        slab_give(&h1(w).origins, u)
-        return refusal(x, x.attempt.os_error, family)
-    u.origin.ops = &OPS
-    u.origin.exchange = NULL
-    u.pool_next = NULL
-    u.pool_prev = NULL
-    u.endpoint = endpoint
-    u.life = LIFE_CONNECTING if pending else LIFE_BUSY
-    u.origin.reused = 0
-    u.keep_ms = -1
-    reader_init(&u.reader, True, plan_of(w, u).lenient)
-    pool_count(w, endpoint, 1)
-    fg_bump32(&w.row.upstream_connections, 1)
-    count_connection(w.shared, w.slot, endpoint)
-    bind(u, x)
-    if pending:
-        ready[0] = False
-        timer_set(&w.wheel, &u.conn.timer, w.now_ms + plan_of(w, u).connect_timeout_ms)
-    return FAULT_NONE
-
-
-cdef int open_socket(Worker *w, int family) noexcept nogil:
-    """A socket, for which an idle connection to anywhere gives its descriptor."""
-    cdef int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    if fd < 0 and (errno == EMFILE or errno == ENFILE) and origin_retire(w):
-        fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    return fd
-
-
-cdef bint origin_retire(Worker *w) noexcept nogil:
-    """Close an idle connection, to anywhere, for its descriptor. False: none is."""
-    cdef H1Origin *idle = pool_oldest(w)
-    if idle is NULL:
-        return False
-    origin_close(w, idle, False)
-    return True
-
-
-cdef int refusal(Exchange *x, int error, int family) noexcept nogil:
-    """The Fault of a connection that could not be opened; notes its errno."""
-    x.attempt.os_error = error
-    return opening_fault(error, family == AF_UNIX)
-
-
-cdef int opening_fault(int error, bint is_unix) noexcept nogil:
-    """Whose doing it is that socket(2), connect(2) or epoll_ctl(2) failed.
-
-    Ours are what this machine has run out of or forbids: for want of descriptors
-    or memory no other endpoint would fare better, while ports run out per
-    destination, and a firewall's rule need not cover the next one. A Unix socket
-    whose backlog is full says EAGAIN at once where TCP would be silent: the
-    endpoint is busy (unix(7)).
-    """
-    if (
-        error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM
-        or error == ENOSPC
-    ):
-        return FAULT_OVERLOAD
-    if error == EAGAIN:
-        return FAULT_UPSTREAM_BUSY if is_unix else FAULT_LOCAL_CONNECT
-    if (
-        error == EADDRNOTAVAIL or error == EADDRINUSE or error == EPERM
-        or error == EAFNOSUPPORT or (error == EACCES and not is_unix)
-    ):
-        return FAULT_LOCAL_CONNECT
-    return FAULT_CONNECT
-
-
-cdef void bind(H1Origin *u, Exchange *x) noexcept nogil:
-    """`u` serves `x` from now on."""
-    u.origin.exchange = x
-    x.origin = &u.origin
-    u.origin.answered = 0
-    u.head_done = 0
-    u.keep_alive = 0
-
-
-cdef void origin_close(Worker *w, H1Origin *u, bint reset) noexcept nogil:
-    """Close `u`, whatever it was doing. Its exchange hears nothing of it."""
-    if u.life == LIFE_IDLE:
-        pool_remove(w, u)
-    if u.origin.exchange is not NULL:
-        u.origin.exchange.origin = NULL
-        u.origin.exchange = NULL
-    conn_close(w, &u.conn, reset)
-    reader_drop(&u.reader)
-    pool_count(w, u.endpoint, -1)
-    fg_bump32(&w.row.upstream_connections, -1)
-    slab_give(&h1(w).origins, u)
-
-
 cdef void leave(Worker *w, H1Origin *u) noexcept nogil:
     """LIFE_LEAVING: close when the endpoint has all, or takes no more."""
     cdef int upstream = w.endpoint_plans[u.endpoint].upstream
@@ -298,10 +151,6 @@ cdef void leave(Worker *w, H1Origin *u) noexcept nogil:
         wake_queue(w, upstream)
     else:
         timer_set(&w.wheel, &u.conn.timer, w.now_ms + LEAVE_LOOK_MS)
-
-
-cdef const UpstreamPlan *plan_of(Worker *w, H1Origin *u) noexcept nogil:
-    return &w.upstream_plans[w.endpoint_plans[u.endpoint].upstream]
 
 
 # --- events ----------------------------------------------------------------
