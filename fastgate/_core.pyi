@@ -169,6 +169,16 @@ class Engine:
     def poll(self) -> None:
         """Serve what is ready, a bounded number of rounds; never blocks."""
 
+    def leave(self, handed_on: bytes) -> None:
+        """Accept nothing more, and finish what there is.
+
+        Idle connections stay until their next answer, which says `Connection: close`,
+        or until `drain`.
+        handed_on  one byte for each of `listeners`: not 0 = a successor accepts there,
+                   and what is queued is left to it; 0 = it is accepted here first
+        Raises ValueError for another number of bytes.
+        """
+
     def drain(self) -> None:
         """Accept what is queued, then nothing new, and finish what there is.
 

@@ -86,6 +86,10 @@ cdef struct Conn:
     int64_t window_taken        # of those, what the peer was seen to have taken
     Bytes output                # to be sent when the socket takes it
 
+cdef enum Drain:                # how a worker goes; 0: it stays
+    DRAIN_SOFT = 1            # idle clients keep their connection until they speak
+    DRAIN_HARD                  # they are let go, after a moment for what is on its way
+
 cdef struct Worker:
     # the loop
     int epoll_fd
@@ -96,7 +100,7 @@ cdef struct Worker:
     uint64_t *run_queue         # tokens of sockets to look at before sleeping
     uint32_t run_end
     uint32_t run_size
-    uint8_t draining
+    uint8_t draining            # a Drain
     uint8_t closing             # nothing is dispatched any more
     uint8_t waking              # wake_queue is at work
     # the plan, borrowed

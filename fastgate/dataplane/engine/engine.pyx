@@ -72,6 +72,8 @@ from fastgate.dataplane.base.wheel cimport (
 )
 from fastgate.dataplane.conn.conn cimport (
     CORK_BYTES,
+    DRAIN_HARD,
+    DRAIN_SOFT,
     KIND_CLIENT,
     KIND_LISTENER,
     KIND_ORIGIN,
@@ -289,17 +291,33 @@ cdef class Engine:
             with nogil:
                 self._run()
 
-    def drain(self) -> None:
-        """Accept what is queued, then nothing new; let go of idle connections."""
+    def leave(self, handed_on: bytes) -> None:
+        """Accept nothing more; idle clients go with their next answer, or at `drain`.
+
+        handed_on  for each of `listeners`: not 0 = a successor accepts there, so what
+                   is queued is left to it; anything else is emptied first
+        """
         cdef Worker *w = self.w
         cdef int i
+        if len(handed_on) != self.n_listening:
+            raise ValueError("handed_on: one byte for each listening socket")
         if w is NULL or w.draining:
             return
         clock_read(w)
         for i in range(self.n_listening):
-            self._accept(&self.listening[i], True)
+            if not handed_on[i]:
+                self._accept(&self.listening[i], True)
             self._unwatch(&self.listening[i])
-        w.draining = 1
+        w.draining = DRAIN_SOFT
+
+    def drain(self) -> None:
+        """Accept what is queued, then nothing new; let go of idle connections."""
+        cdef Worker *w = self.w
+        if w is NULL or w.draining == DRAIN_HARD:
+            return
+        self.leave(bytes(self.n_listening))
+        clock_read(w)
+        w.draining = DRAIN_HARD
         end_pauses(w)
         tell_all(w, KIND_CLIENT, DRAIN)
         tell_all(w, KIND_ORIGIN, DRAIN)
@@ -367,7 +385,7 @@ cdef class Engine:
             return
         for i in range(self.n_listening):
             self._unwatch(&self.listening[i])
-        w.draining = 1
+        w.draining = DRAIN_HARD
         w.closing = 1
         clock_read(w)
         for n in range(w.exchanges.made):

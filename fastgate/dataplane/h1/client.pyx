@@ -25,10 +25,10 @@ from fastgate.dataplane.base.system cimport (
 )
 from fastgate.dataplane.base.wheel cimport timer_idle, timer_set
 from fastgate.dataplane.conn.conn cimport (
-    FIN_READ, FIN_SEEN, KIND_CLIENT, LEAVE_LOOK_MS, Conn, Owner, conn_discard, conn_end,
-    conn_flush, conn_has_left, conn_leave, conn_open, conn_pace, conn_pace_at,
-    conn_queue, conn_recv, conn_watch_pace, conn_write, cork_add, cork_push, cork_room,
-    cork_take_back,
+    DRAIN_HARD, FIN_READ, FIN_SEEN, KIND_CLIENT, LEAVE_LOOK_MS, Conn, Owner,
+    conn_discard, conn_end, conn_flush, conn_has_left, conn_leave, conn_open, conn_pace,
+    conn_pace_at, conn_queue, conn_recv, conn_watch_pace, conn_write, cork_add,
+    cork_push, cork_room, cork_take_back,
 )
 from fastgate.dataplane.conn.peer cimport peer_name
 from fastgate.dataplane.exchange.exchange cimport (
@@ -141,7 +141,9 @@ cdef void client_next(Worker *w, H1Client *d) noexcept nogil:
             client_close(w, d, False)
         return
     d.phase = PHASE_IDLE
-    idle_ms = DRAIN_GRACE_MS if w.draining else w.gateway.keepalive_ms
+    idle_ms = w.gateway.keepalive_ms
+    if w.draining == DRAIN_HARD:
+        idle_ms = DRAIN_GRACE_MS
     d.read_deadline_ms = w.now_ms + idle_ms
     if idle_ms > w.gateway.send_timeout_ms:
         idle_ms = w.gateway.send_timeout_ms

@@ -10,7 +10,8 @@ from fastgate.dataplane.base.faults cimport FAULT_BODY_TIMEOUT, FAULT_BODY_TOO_S
 from fastgate.dataplane.base.memory cimport slab_give
 from fastgate.dataplane.base.wheel cimport timer_idle, timer_set
 from fastgate.dataplane.conn.conn cimport (
-    FIN_READ, conn_close, conn_end, conn_find, conn_pace_at, conn_queue, conn_token,
+    DRAIN_HARD, FIN_READ, conn_close, conn_end, conn_find, conn_pace_at, conn_queue,
+    conn_token,
 )
 from fastgate.dataplane.exchange.exchange cimport abandon
 from fastgate.dataplane.exchange.sides cimport Exchange, takes_body
@@ -94,7 +95,7 @@ cdef void wait_for_end(Worker *w, H1Client *d) noexcept nogil:
     h1(w).next_lingerer = (h1(w).next_lingerer + 1) % MAX_LINGERERS
     d.linger_by_ms = w.now_ms + w.gateway.lingering_time_ms
     d.last_read_ms = w.now_ms
-    if w.draining:
+    if w.draining == DRAIN_HARD:
         hurry(w, d)
     d.read_deadline_ms = linger_deadline(w, d)
     client_rearm(w, d)

@@ -36,6 +36,7 @@ from fastgate.dataplane.base.system cimport (
 )
 from fastgate.dataplane.base.wheel cimport timer_set
 from fastgate.dataplane.conn.conn cimport (
+    DRAIN_HARD,
     FIN_READ,
     FIN_SEEN,
     LEAVE_LOOK_MS,
@@ -498,7 +499,7 @@ cdef void release(Worker *w, Exchange *x) noexcept nogil:
         u.keep_alive
         and u.keep_ms != 0
         and x.request_done
-        and not w.draining
+        and w.draining != DRAIN_HARD
         and not u.conn.broken
         and not u.conn.shut
         and not u.conn.peer_ended

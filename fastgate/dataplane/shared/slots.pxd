@@ -37,7 +37,7 @@ cdef enum WorkerState:
     WORKER_READY = 2
     WORKER_DRAINING = 3
     WORKER_DEAD = 4
-    WORKER_LEFT = 5             # at a stop, having drained
+    WORKER_LEFT = 5             # as it was told to, having drained
 
 cdef enum:
     MAX_WEIGHT = 256

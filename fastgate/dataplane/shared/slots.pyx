@@ -152,7 +152,8 @@ cdef class Region(Mapping):
         fg_store32(&row.generation, generation)
         fg_store32(&row.pid, pid)
         if not fg_cas32(&row.state, WORKER_EMPTY, WORKER_BOOTING):
-            fg_cas32(&row.state, WORKER_DEAD, WORKER_BOOTING)
+            if not fg_cas32(&row.state, WORKER_DEAD, WORKER_BOOTING):
+                fg_cas32(&row.state, WORKER_LEFT, WORKER_BOOTING)
 
     def set_worker_state(self, int slot, str state):
         """`booting`, `ready`, `draining` (worker), `dead` or `left` (master)."""
