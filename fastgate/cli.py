@@ -30,6 +30,7 @@ from fastgate.errors import (
 if TYPE_CHECKING:
     import argparse
 
+    from fastgate.config.flags import Parser
     from fastgate.config.load import Loaded
 
 EXIT_GOOD = 0
@@ -39,7 +40,7 @@ EXIT_INTERRUPTED = 130
 # What other programs call ours, and what they do by commands and we by signals.
 ELSEWHERE = {"-t": "check", "-T": "check", "test": "check", "configtest": "check"}
 ELSEWHERE |= {"start": "run", "serve": "run"}
-SIGNALLED = ("-s", "stop", "quit", "reload", "reopen", "restart", "upgrade")
+SIGNALLED = ("-s", "stop", "quit", "reopen", "restart", "upgrade")
 
 _COMMAND_LINES = "\n".join(f"  {name:9} {text}" for name, text in SUMMARIES.items())
 _CODES = ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
@@ -110,7 +111,17 @@ def _run(arguments: Sequence[str]) -> int:
         return _print_config(loaded)
     _look_at_machine(loaded)
     master = importlib.import_module("fastgate.control.master")
-    return int(master.run(loaded.config))
+    return int(master.run(loaded.config, reread=lambda: _reread(found)))
+
+
+def _reread(found: "argparse.Namespace") -> "Loaded":
+    """Read and check again what was given at the start: the same flags and file."""
+    from fastgate.config.flags import settings_given
+    from fastgate.config.load import load
+
+    loaded = load(found.config, settings_given(found))
+    _look_at_machine(loaded)
+    return loaded
 
 
 def _check(arguments: Sequence[str]) -> int:
@@ -154,11 +165,33 @@ def _demo(arguments: Sequence[str]) -> int:
 
 
 def _status(arguments: Sequence[str]) -> int:
+    parser = _admin_parser(
+        "status", "Show workers, endpoints and listeners of a running gateway."
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+    found = parser.read(arguments)
+    path = _admin_path(found)
+    admin = importlib.import_module("fastgate.control.admin")
+    return int(admin.status_command(path, found.json))
+
+
+def _reload(arguments: Sequence[str]) -> int:
+    parser = _admin_parser(
+        "reload",
+        "Have a running gateway read its configuration again. Where that fails it"
+        " serves on as it did, and says why.",
+    )
+    path = _admin_path(parser.read(arguments))
+    admin = importlib.import_module("fastgate.control.admin")
+    return int(admin.reload_command(path))
+
+
+def _admin_parser(command: str, summary: str) -> "Parser":
+    """Make the parser of a command that speaks to a running gateway."""
     from fastgate.config.flags import add_config_flag, bare_parser
     from fastgate.config.knobs import KNOBS
 
-    summary = "Show workers, endpoints and listeners of a running gateway."
-    parser = bare_parser("status", summary)
+    parser = bare_parser(command, summary)
     knob = KNOBS["admin_socket"]
     parser.add_argument(
         knob.flag,
@@ -167,9 +200,15 @@ def _status(arguments: Sequence[str]) -> int:
         help=f"Unix socket of its admin interface [env: {knob.variable}]",
     )
     add_config_flag(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
-    found = parser.read(arguments)
-    path = found.admin_socket
+    return parser
+
+
+def _admin_path(found: "argparse.Namespace") -> str:
+    """Give the admin socket that is meant. Raises UsageError, ConfigError."""
+    from fastgate.config.knobs import KNOBS
+
+    knob = KNOBS["admin_socket"]
+    path: str | None = found.admin_socket
     if path is None and found.config is not None:
         from fastgate.config.load import load
 
@@ -179,8 +218,7 @@ def _status(arguments: Sequence[str]) -> int:
             f"which gateway? give {knob.flag} PATH, {knob.variable} or a file"
             " (-c FILE) that sets admin_socket"
         )
-    admin = importlib.import_module("fastgate.control.admin")
-    return int(admin.status_command(path, found.json))
+    return path
 
 
 def _version(arguments: Sequence[str]) -> int:
@@ -224,6 +262,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "check": _check,
     "demo": _demo,
     "status": _status,
+    "reload": _reload,
     "version": _version,
 }
 
@@ -252,7 +291,8 @@ def dispatch(arguments: Sequence[str]) -> int:
     if command in SIGNALLED:
         raise UsageError(
             f"{show(command)} is no command of this release: the master (see pid_file)"
-            " takes signals\nTERM stops, INT stops at once, USR1 reopens the logs"
+            " takes signals\nTERM stops, INT stops at once, HUP reloads,"
+            " USR1 reopens the logs"
         )
     if command.startswith("-") and command not in ELSEWHERE:
         refuse_flag_first(command)

@@ -8,6 +8,7 @@ COMMANDS = {
     "check": "test a configuration; binds and changes nothing",
     "demo": "serve on 127.0.0.1:8080 over two embedded upstreams",
     "status": "show workers, endpoints and listeners of a running gateway",
+    "reload": "have a running gateway read its configuration again",
     "version": "show the versions of everything in the program",
 }
 

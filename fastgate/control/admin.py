@@ -1,4 +1,4 @@
-"""`fastgate status`: what the steward answers, as a table or as JSON.
+"""`fastgate status` and `fastgate reload`: what the steward answers.
 
 Runs in: the command line.
 """
@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from fastgate.control.logs import reason
+from fastgate.errors import printable
 
 _TIMEOUT_S = 5.0
 
@@ -17,14 +18,16 @@ _TIMEOUT_S = 5.0
 class _AdminConnection(http.client.HTTPConnection):
     """HTTP over the admin's Unix socket."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
+    def __init__(self, path: str, timeout_s: float | None) -> None:
+        super().__init__("localhost")
         self._path = path
+        self._timeout_s = timeout_s
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(_TIMEOUT_S)
         self.sock.connect(self._path)
+        self.sock.settimeout(self._timeout_s)
 
 
 class NoAnswerError(Exception):
@@ -39,24 +42,55 @@ def status_command(socket_path: str, as_json: bool) -> int:
     try:
         status = fetch_status(socket_path)
     except NoAnswerError as error:
-        print(
-            f"fastgate: no gateway answers on {socket_path}: {error}", file=sys.stderr
-        )
-        return 1
+        return _no_answer(socket_path, error)
     print(json.dumps(status, indent=2) if as_json else render(status))
     return 0
 
 
+def reload_command(socket_path: str) -> int:
+    """Have the gateway behind an admin socket reload, and print what it says.
+
+    It is waited for as long as it takes: an earlier generation may have to leave first.
+
+    returns  0; 1 when the gateway refuses, with every reason on stderr, or none answers
+    """
+    try:
+        answer = _ask(socket_path, "POST", "/reload", timeout_s=None)
+        lines = [printable(str(line)) for line in answer["lines"]]
+        is_good = answer["ok"] is True
+    except NoAnswerError as error:
+        return _no_answer(socket_path, error)
+    except (KeyError, TypeError):
+        return _no_answer(socket_path, NoAnswerError("not the answer of a gateway"))
+    for line in lines:
+        print(f"fastgate: {line}", file=sys.stdout if is_good else sys.stderr)
+    if not is_good:
+        print("fastgate: reload refused: the old one serves on", file=sys.stderr)
+    return 0 if is_good else 1
+
+
+def _no_answer(socket_path: str, error: NoAnswerError) -> int:
+    print(f"fastgate: no gateway answers on {socket_path}: {error}", file=sys.stderr)
+    return 1
+
+
 def fetch_status(socket_path: str) -> dict[str, Any]:
     """Ask for /status. Raises NoAnswerError."""
-    connection = _AdminConnection(socket_path)
+    return _ask(socket_path, "GET", "/status", timeout_s=_TIMEOUT_S)
+
+
+def _ask(
+    socket_path: str, method: str, path: str, *, timeout_s: float | None
+) -> dict[str, Any]:
+    """Ask the steward; a refusal (409) is an answer. Raises NoAnswerError."""
+    connection = _AdminConnection(socket_path, timeout_s)
     try:
-        connection.request("GET", "/status")
+        connection.request(method, path)
         response = connection.getresponse()
         body = response.read()
-        if response.status != http.client.OK:
+        if response.status not in (http.client.OK, http.client.CONFLICT):
             raise NoAnswerError(f"it said {response.status} {response.reason}")
-        status = json.loads(body)
+        answer = json.loads(body)
     except TimeoutError:
         raise NoAnswerError(f"silent for {_TIMEOUT_S:g} s") from None
     except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -68,9 +102,9 @@ def fetch_status(socket_path: str) -> dict[str, Any]:
         raise NoAnswerError("not the answer of a gateway") from None
     finally:
         connection.close()
-    if not isinstance(status, dict):
+    if not isinstance(answer, dict):
         raise NoAnswerError("not the answer of a gateway")
-    return status
+    return answer
 
 
 def render(status: dict[str, Any]) -> str:

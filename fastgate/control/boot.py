@@ -1,74 +1,132 @@
-"""Everything that the master prepares once, and its children inherit.
+"""Everything that the master prepares once, before the first fork, and for its life.
 
 Runs in: master.
 """
 
 import os
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastgate._core import Plan, Region
-from fastgate.config.address import Address, parse_address
-from fastgate.config.model.across import covers, loop_message
+from fastgate._core import Region
+from fastgate.config.bounds import WORKERS
 from fastgate.control.channel import Logs
-from fastgate.control.logs import ErrorLog, Log, open_access_log, open_log, reason
+from fastgate.control.generation import Generation, begin
+from fastgate.control.logs import ErrorLog, Log, open_log, reason
 from fastgate.control.pidfile import PidFile
-from fastgate.control.plan import PlanValues, make_plan
-from fastgate.control.privileges import (
-    Identity,
-    find_identity,
-    fitting_connections,
-    listening_sockets,
-    raise_open_files,
-    too_few_files,
-)
-from fastgate.control.resolve import Names, StoppedError, resolve
+from fastgate.control.plan import PlanValues
+from fastgate.control.resolve import Names, StoppedError, hosts_of, resolve
 from fastgate.control.signals import SignalQueue
-from fastgate.control.sockets import BoundListener, bind_admin, bind_listeners
+from fastgate.control.slot import Slot
+from fastgate.control.sockets import (
+    BoundListener,
+    bind_admin,
+    close_sockets,
+    release,
+)
 from fastgate.errors import StartError
 
 if TYPE_CHECKING:
     import socket
 
+    from fastgate.config.load import Loaded
     from fastgate.config.model import Config
+
+# Room to grow on a small machine. Loads are sums over all rows, so not many more.
+_LEAST_ROWS = 8
 
 
 @dataclass
 class Estate:
-    """What the master holds. Its children inherit it by fork.
+    """What the master holds for its life. Its children inherit it by fork.
 
-    access_log_fd   -1 when there is none
-    error_log_fd    of the newest file, for children: `log` may be busy with an older
-    started_s       CLOCK_MONOTONIC
-    cpus            those the master may run on, for `pin`
+    current      the generation that serves; at the start the one that will
+    generations  those that are alive, oldest first: `current`, and perhaps one that
+                 starts or leaves
+    reread       reads the configuration again, as at the start, and looks at the
+                 machine; raises FastgateError. None: there is nothing to read
+    started_s    CLOCK_MONOTONIC
+    cpus         those the master may run on, for `pin`
     """
 
-    config: "Config"
     log: ErrorLog
-    access_log_fd: int
-    error_log_fd: int
-    identity: Identity
-    listeners: list[BoundListener]
     admin: "socket.socket | None"
-    values: PlanValues
-    plan: Plan
     region: Region
     pid_file: PidFile | None
-    generation: int = 1
+    current: Generation
+    generations: list[Generation]
+    reread: "Callable[[], Loaded] | None" = None
     started_s: float = field(default_factory=time.monotonic)
     cpus: list[int] = field(default_factory=lambda: sorted(os.sched_getaffinity(0)))
+    _last_number: int = 1
 
-    def close_listeners(self) -> None:
-        for listener in self.listeners:
-            listener.close()
+    def next_number(self) -> int:
+        """Give the number of another generation."""
+        self._last_number += 1
+        return self._last_number
+
+    def free_rows(self) -> list[int]:
+        """Give the rows of workers that no living generation has."""
+        taken = {slot.row for one in self.generations for slot in one.slots}
+        return [row for row in range(self.region.workers) if row not in taken]
+
+    def generation_of(self, slot: Slot) -> Generation:
+        """Give a worker's generation; the steward's is the one that serves."""
+        for generation in self.generations:
+            if slot in generation.slots:
+                return generation
+        return self.current
+
+    def take_endpoints(self, values: PlanValues) -> None:
+        """Give the endpoints of a new generation their slots in shared memory.
+
+        Raises StartError where they are not those that were there at the start.
+        """
+        now, then = (
+            [
+                (one["name"], [e["address"] for e in one["endpoints"]])
+                for one in upstreams
+            ]
+            for upstreams in (values.upstreams, self.current.values.upstreams)
+        )
+        if now != then:
+            raise StartError("other upstreams or endpoints take a restart")
+
+    def settle_endpoints(self, old: PlanValues, new: PlanValues) -> None:
+        """Write what a generation that takes over says of endpoints; health stays.
+
+        But one whose name stands for nothing now is down, and one whose name does
+        again is to be found out about.
+        """
+        for was, now in zip(old.endpoints, new.endpoints, strict=True):
+            self.region.set_endpoint(now["index"], weight=now["weight"])
+            if was["up"] != now["up"]:
+                self.region.set_health(
+                    now["index"], "unchecked" if now["up"] else "down"
+                )
+
+    def retire(self, generation: Generation) -> None:
+        """Forget a generation whose last worker has gone."""
+        generation.close_logs()
+        self.generations.remove(generation)
+
+    def close_others(self, mine: Generation) -> None:
+        """In a child: close the logs of generations that are not its own."""
+        for generation in self.generations:
+            if generation is not mine:
+                generation.close_logs()
+
+    def close_listeners(self, but: "Sequence[socket.socket]" = ()) -> None:
+        """In a child: close the sockets of all generations that are not its own."""
+        for generation in self.generations:
+            close_sockets(generation.listeners, but)
 
     def stop_listening(self) -> None:
         """In the master, for good: a successor finds paths and ports free."""
-        for listener in self.listeners:
-            listener.unlink()
-            listener.close()
+        for generation in self.generations:
+            release(generation.listeners)
 
     def open_logs(self) -> tuple[Logs, tuple[int, ...]]:
         """Open both logs afresh: which could be, and their descriptors.
@@ -76,7 +134,7 @@ class Estate:
         A line says why one could not. Waits for the disk: not for the master.
         """
         logs, fds = Logs.NONE, []
-        gateway = self.config.gateway
+        gateway = self.current.config.gateway
         targets = {Logs.ACCESS: gateway.access_log, Logs.ERROR: gateway.error_log}
         for log, target in targets.items():
             if target == "off":
@@ -90,18 +148,36 @@ class Estate:
 
     def take_logs(self, logs: Logs, fds: list[int]) -> None:
         """Write to these from now on, and hand them to children; takes them over."""
-        if Logs.ACCESS in logs:
+        for log in (Logs.ACCESS, Logs.ERROR):
+            if log not in logs:
+                continue
             fd = fds.pop(0)
-            os.dup2(fd, self.access_log_fd, inheritable=False)
-            os.close(fd)
-        if Logs.ERROR in logs:
-            fd = fds.pop(0)
-            os.dup2(fd, self.error_log_fd, inheritable=False)
-            self.log.replace(fd)
+            for generation in self.generations:
+                if log in self.shared_logs(generation):
+                    os.dup2(fd, generation.log_fd(log), inheritable=False)
+            if log is Logs.ERROR:
+                self.log.replace(fd)
+            else:
+                os.close(fd)
+
+    def shared_logs(self, generation: Generation) -> Logs:
+        """Say which logs of a generation are the same as those of `current`."""
+        theirs, ours = generation.config.gateway, self.current.config.gateway
+        logs = Logs.NONE
+        if theirs.access_log == ours.access_log != "off":
+            logs |= Logs.ACCESS
+        if theirs.error_log == ours.error_log:
+            logs |= Logs.ERROR
+        return logs
 
 
-def prepare(config: "Config", at_exit: ExitStack, signals: SignalQueue) -> Estate:
-    """Do all that can fail, in order: limits, logs, names, sockets, memory, pid file.
+def prepare(
+    config: "Config",
+    at_exit: ExitStack,
+    signals: SignalQueue,
+    reread: "Callable[[], Loaded] | None" = None,
+) -> Estate:
+    """Do all that can fail, in order: log, names, memory, sockets, plan, pid file.
 
     at_exit  what undoes it, last first
     Raises StartError, and StoppedError when told to stop while names are resolved;
@@ -109,71 +185,73 @@ def prepare(config: "Config", at_exit: ExitStack, signals: SignalQueue) -> Estat
     """
     gateway = config.gateway
     log = ErrorLog(gateway.error_log, gateway.log_level)
-    error_log_fd = os.dup(log.fd)
-    at_exit.callback(os.close, error_log_fd)
     at_exit.callback(log.close)
-    files = raise_open_files(gateway.nofile, log)
-    if why := too_few_files(files, gateway.workers, listening_sockets(config)):
-        raise StartError(why)
-    max_connections = fitting_connections(gateway, files, log)
-    identity = find_identity(gateway.user, gateway.group)
-    if os.geteuid() == 0 and identity.uid is None:
-        log.warning("workers run as root: set user")
-    access_log_fd = open_access_log(gateway.access_log)
-    if access_log_fd >= 0:
-        at_exit.callback(os.close, access_log_fd)
     names = _resolve_all(config, signals, log)
-    listeners = bind_listeners(gateway, config.listeners, names)
-    for listener in listeners:
-        at_exit.callback(listener.close)
-        at_exit.callback(listener.unlink)
-    admin = None
+    rows = worker_rows(gateway.workers)
+    region = _make_region(
+        rows, sum(len(u.endpoints) for u in config.upstreams.values())
+    )
+    first = begin(
+        config,
+        names,
+        log,
+        number=1,
+        rows=range(rows),
+        take_endpoints=lambda values: place_endpoints(region, values),
+    )
+    estate = Estate(
+        log=log,
+        admin=None,
+        region=region,
+        pid_file=None,
+        current=first,
+        generations=[first],
+        reread=reread,
+    )
+    at_exit.callback(_close_all, estate)
     if gateway.admin_socket is not None:
-        admin, admin_file = bind_admin(gateway.admin_socket)
-        at_exit.callback(admin.close)
+        estate.admin, admin_file = bind_admin(gateway.admin_socket)
+        at_exit.callback(estate.admin.close)
         at_exit.callback(admin_file.unlink)
-    values = make_plan(config, listeners, log, names)
-    _refuse_loops(values)
-    values.gateway["max_conns"] = max_connections
-    region, plan = _make_core(gateway.workers, values)
-    pid_file = None
     if gateway.pid_file is not None:
-        pid_file = PidFile(gateway.pid_file)
-        at_exit.callback(pid_file.release)
-    _announce(listeners, log)
+        estate.pid_file = PidFile(gateway.pid_file)
+        at_exit.callback(estate.pid_file.release)
+    announce(first.listeners, log)
     if gateway.via:
-        log.info(f"Via calls this gateway {values.gateway['via_name']}")
+        log.info(f"Via calls this gateway {first.values.gateway['via_name']}")
     if gateway.access_log == "off" and os.isatty(log.fd):
         log.info("requests are not logged: --access-log stdout shows them")
-    return Estate(
-        config=config,
-        log=log,
-        access_log_fd=access_log_fd,
-        error_log_fd=error_log_fd,
-        identity=identity,
-        listeners=listeners,
-        admin=admin,
-        values=values,
-        plan=plan,
-        region=region,
-        pid_file=pid_file,
-    )
+    return estate
+
+
+def worker_rows(workers: int) -> int:
+    """Give how many rows of workers to make: for two generations, and for growing."""
+    return min(WORKERS, max(_LEAST_ROWS, 2 * workers, 2 * len(os.sched_getaffinity(0))))
+
+
+def place_endpoints(region: Region, values: PlanValues) -> None:
+    """Write what the configuration says of each endpoint into its slot."""
+    for endpoint in values.endpoints:
+        region.set_endpoint(endpoint["index"], weight=endpoint["weight"])
+        region.set_health(endpoint["index"], "unchecked" if endpoint["up"] else "down")
+
+
+def announce(listeners: list[BoundListener], log: Log) -> None:
+    """Say what is listened on."""
+    for listener in listeners:
+        log.info(f"listening on {listener.url} (listener {listener.name})")
+
+
+def _close_all(estate: Estate) -> None:
+    estate.stop_listening()
+    for generation in estate.generations:
+        generation.close_logs()
 
 
 def _resolve_all(config: "Config", signals: SignalQueue, log: Log) -> Names:
     """Resolve every host of listeners and endpoints, before anything listens."""
-    places = [
-        parse_address(text, listening=True)
-        for listener in config.listeners.values()
-        for text in listener.addresses
-    ]
-    targets = [
-        parse_address(endpoint.address, listening=False)
-        for upstream in config.upstreams.values()
-        for endpoint in upstream.endpoints
-    ]
     try:
-        return resolve([*places, *targets], signals)
+        return resolve(hosts_of(config), signals)
     except StoppedError:
         log.info("stopped before names were resolved")
         raise
@@ -181,44 +259,12 @@ def _resolve_all(config: "Config", signals: SignalQueue, log: Log) -> Names:
         raise StartError(f"cannot resolve names: {reason(error)}") from None
 
 
-def _refuse_loops(values: PlanValues) -> None:
-    """Refuse endpoints that are listeners of ours, which a name may have hidden."""
-    places = [
-        (listener["name"], parse_address(listener["address"], listening=True))
-        for listener in values.listeners
-    ]
-    for upstream in values.upstreams:
-        for endpoint in upstream["endpoints"]:
-            if endpoint["host"] is None or endpoint["family"] == "unix":
-                continue  # a path is what the configuration said, and was checked
-            target = Address(endpoint["host"], endpoint["port"])
-            for name, place in places:
-                if covers(place, target):
-                    message = loop_message(endpoint["address"], name)
-                    raise StartError(f"upstream {upstream['name']}: {message}")
-
-
-def _make_core(workers: int, values: PlanValues) -> tuple[Region, Plan]:
-    """Make the shared memory and the plan. Raises StartError past their limits."""
+def _make_region(workers: int, endpoints: int) -> Region:
+    """Make the shared memory. Raises StartError past its limits."""
     try:
         # Where no route has an upstream, a slot that nobody uses.
-        region = Region.create(workers, max(1, len(values.endpoints)))
-        plan = Plan(
-            gateway=values.gateway,
-            listeners=values.listeners,
-            upstreams=values.upstreams,
-            routes=values.routes,
-        )
+        return Region.create(workers, max(1, endpoints))
     except OSError as error:
         raise StartError(f"cannot make shared memory: {reason(error)}") from None
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise StartError(str(error)) from None
-    for endpoint in values.endpoints:
-        region.set_endpoint(endpoint["index"], weight=endpoint["weight"])
-        region.set_health(endpoint["index"], "unchecked" if endpoint["up"] else "down")
-    return region, plan
-
-
-def _announce(listeners: list[BoundListener], log: Log) -> None:
-    for listener in listeners:
-        log.info(f"listening on {listener.url} (listener {listener.name})")

@@ -1,11 +1,12 @@
-"""The channel between the master and one child: small fixed-size messages.
+"""The channel between the master and one child: small messages.
 
 Runs in: every process.
 
 A SOCK_SEQPACKET pair keeps the edges of messages, and its end of file is how a
 child learns that the master is gone. The master trusts no child: it reads one
 message per wake-up, takes no descriptor but from the child that opens the logs, and
-whatever is not a message ends the child.
+whatever is not a message ends the child. Only what the master says may be longer than
+the eight bytes that it reads.
 """
 
 import os
@@ -17,16 +18,24 @@ from typing import NamedTuple
 # kind, logs, value: in the machine's own order, both ends being one program
 _LAYOUT = struct.Struct("=HHI")
 _MOST_VALUE = (1 << 32) - 1
+# Behind LEAVE and RELOADED.
+MOST_DATA_BYTES = 32 * 1024
 
 
 class Kind(IntEnum):
-    """What a message says. READY and LEFT go from a child to the master."""
+    """What a message says. READY, LEFT and RELOAD go from a child to the master."""
 
     READY = 1  # the child serves
     DRAIN = 2  # finish what there is within `value` ms, then leave
     STOP = 3  # leave at once
     LOGS = 4  # the logs were reopened: their descriptors travel along
     LEFT = 5  # the child is done, and cut `value` exchanges
+    LEAVE = 6  # as DRAIN, but softly; `data`: a byte for each socket, 1 = handed on
+    RELOAD = 7  # the steward was asked for it
+    RELOADED = 8  # it is done, `value` = 1, or refused; `data`: lines of text
+
+
+_WITH_DATA = (Kind.LEAVE, Kind.RELOADED)
 
 
 class Logs(IntFlag):
@@ -43,6 +52,7 @@ class Message(NamedTuple):
     kind: Kind
     value: int = 0
     logs: Logs = Logs.NONE
+    data: bytes = b""
 
 
 class BadMessageError(Exception):
@@ -75,6 +85,7 @@ class Channel:
     def send(self, message: Message, fds: tuple[int, ...] = ()) -> bool:
         """Send; False when the other end is gone or has not read for long."""
         data = _LAYOUT.pack(message.kind, message.logs, min(message.value, _MOST_VALUE))
+        data += message.data[:MOST_DATA_BYTES]
         try:
             if fds:
                 socket.send_fds(self._socket, [data], list(fds))
@@ -99,12 +110,13 @@ class Channel:
         return _parse(data)
 
     def receive_with_logs(self) -> tuple[Message, list[int]] | None:
-        """Read one message and the descriptors of its logs; None when there is none.
+        """Read one message, its data and the descriptors of its logs; None: none came.
 
         Raises ChannelClosedError, BadMessageError.
         """
         try:
-            data, fds, _, _ = socket.recv_fds(self._socket, _LAYOUT.size + 1, 2)
+            most = _LAYOUT.size + MOST_DATA_BYTES + 1
+            data, fds, _, _ = socket.recv_fds(self._socket, most, 2)
         except BlockingIOError:
             return None
         except OSError:
@@ -129,12 +141,15 @@ def _parse_with(data: bytes, n_fds: int) -> Message:
 def _parse(data: bytes) -> Message:
     if not data:
         raise ChannelClosedError
-    if len(data) != _LAYOUT.size:
+    if not _LAYOUT.size <= len(data) <= _LAYOUT.size + MOST_DATA_BYTES:
         raise BadMessageError(f"{len(data)} bytes")
-    kind, logs, value = _LAYOUT.unpack(data)
+    kind, logs, value = _LAYOUT.unpack_from(data)
+    more = data[_LAYOUT.size :]
+    if more and kind not in _WITH_DATA:
+        raise BadMessageError(f"{len(data)} bytes")
     if logs & ~int(Logs.ACCESS | Logs.ERROR):
         raise BadMessageError(f"logs {logs}")
     try:
-        return Message(Kind(kind), value, Logs(logs))
+        return Message(Kind(kind), value, Logs(logs), more)
     except ValueError:
         raise BadMessageError(f"kind {kind}") from None

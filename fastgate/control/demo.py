@@ -310,6 +310,7 @@ def run(flags: Mapping[str, str | list[str]]) -> int:
                 print(greeting(bound[0].address, addresses, admin), flush=True)
 
             master = importlib.import_module("fastgate.control.master")
+            # Nothing of it is in a file: a reload is refused.
             return int(master.run(loaded.config, greet))
     finally:
         # A process that the master forked may unwind through here as well.

@@ -66,6 +66,14 @@ def open_access_log(target: str) -> int:
         raise StartError(f"cannot open access log {target}: {reason(error)}") from None
 
 
+def open_error_log(target: str) -> int:
+    """Open the error log. Raises StartError."""
+    try:
+        return open_log(target)
+    except OSError as error:
+        raise StartError(f"cannot open error log {target}: {reason(error)}") from None
+
+
 def reason(error: OSError) -> str:
     """Say why in the words of the system, in lower case."""
     text = error.strerror or str(error)
@@ -82,24 +90,29 @@ class ErrorLog:
     """
 
     def __init__(self, target: str = "stderr", level: str = "info") -> None:
-        self.target = target
-        self._least = LEVELS.index(level)
-        try:
-            self.fd = open_log(target)
-        except OSError as error:
-            raise StartError(
-                f"cannot open error log {target}: {reason(error)}"
-            ) from None
+        self._aim(target, level)
+        self.fd = open_error_log(target)
         self._begin()
 
-    def after_fork(self, fd: int) -> None:
+    def after_fork(self, fd: int, target: str, level: str) -> None:
         """Begin anew in a child, on `fd`, taken over: the thread has stayed behind.
 
         What the parent writes to is closed here: it may be a file of yesterday, which
         a stalled disk has not let go yet.
         """
+        self._aim(target, level)
         self.fd = fd
         self._begin()
+
+    def change(self, target: str, level: str, fd: int) -> None:
+        """Write to another log from now on: `fd`, taken over. -1: it is the same."""
+        self._aim(target, level)
+        if fd >= 0:
+            self.replace(fd)
+
+    def _aim(self, target: str, level: str) -> None:
+        self.target = target
+        self._least = LEVELS.index(level)
 
     def _begin(self) -> None:
         self._writer = LineWriter(self.fd, _QUEUE_BYTES)

@@ -5,7 +5,11 @@ Runs in: master.
 No event loop, and no thread but the log's: one selector over the queue of signals
 and the channels of the children. It reads no request and trusts no child.
 
-    wait -> obey signals -> reap the dead -> murder the stuck -> spawn what is due
+    wait -> obey signals -> reap the dead -> murder the stuck -> reload
+    -> spawn what is due -> retire generations
+
+What it keeps alive are generations (control/generation.py): the one that serves, and
+beside it perhaps one that starts or leaves.
 """
 
 import gc
@@ -20,27 +24,22 @@ from typing import TYPE_CHECKING
 from fastgate.control.boot import Estate, prepare
 from fastgate.control.channel import (
     BadMessageError,
-    Channel,
     ChannelClosedError,
     Kind,
-    Logs,
     Message,
 )
-from fastgate.control.children import (
-    EXIT_BOOT_FAILED,
-    STEWARD_SLOT,
-    Child,
-    Slot,
-    fork_child,
-    fork_opener,
-    word_of,
-)
+from fastgate.control.children import EXIT_BOOT_FAILED, fork_child
+from fastgate.control.generation import LEAVE_WITHIN_S, Generation, Stage
 from fastgate.control.libc import set_process_name
 from fastgate.control.notify import notify
+from fastgate.control.reload import Reloads
+from fastgate.control.reopen import Reopening
 from fastgate.control.resolve import StoppedError
 from fastgate.control.signals import STOPS, SignalQueue, name_of
+from fastgate.control.slot import STEWARD_SLOT, Child, Slot, word_of
 
 if TYPE_CHECKING:
+    from fastgate.config.load import Loaded
     from fastgate.config.model import Config
     from fastgate.control.sockets import BoundListener
 
@@ -51,8 +50,6 @@ KILL_AFTER_ABORT_S = 2.0
 WATCH_EVERY_S = 0.5
 # A round of the master's loop that takes longer was not its own doing.
 LONGEST_ROUND_S = 1.5
-# For leaving at once, and beyond the drain: what closing takes a sound child.
-LEAVE_WITHIN_S = 1.0
 # This many workers dying in a row before they serve, while none serves: the
 # gateway cannot work here, and whoever started it should know.
 MOST_BOOT_FAILURES = 3
@@ -60,10 +57,13 @@ EXIT_NOT_STARTED = 3
 
 
 def run(
-    config: "Config", when_bound: "Callable[[list[BoundListener]], None] | None" = None
+    config: "Config",
+    when_bound: "Callable[[list[BoundListener]], None] | None" = None,
+    reread: "Callable[[], Loaded] | None" = None,
 ) -> int:
     """Run the gateway until it is told to stop.
 
+    reread      reads the configuration again, for a reload; it raises FastgateError
     when_bound  called with what is listened on, before the first fork
     returns     0 after a stop, 3 when its workers cannot start
     Raises StartError before the first fork: an address, a file, a permission.
@@ -73,11 +73,11 @@ def run(
         signals = SignalQueue()
         at_exit.callback(signals.close)
         try:
-            estate = prepare(config, at_exit, signals)
+            estate = prepare(config, at_exit, signals, reread)
         except StoppedError:
             return 0
         if when_bound is not None:
-            when_bound(estate.listeners)
+            when_bound(estate.current.listeners)
         return Master(estate, signals).supervise()
 
 
@@ -96,20 +96,16 @@ class Master:
         self._signals = signals
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, selectors.EVENT_READ)
-        self._workers = [Slot(i) for i in range(estate.config.gateway.workers)]
         # Without an admin socket a steward would have nothing to do.
-        self._slots = list(self._workers)
-        if estate.admin is not None:
-            self._slots.append(Slot(STEWARD_SLOT))
-        self._is_booting = True
+        self._steward = Slot(STEWARD_SLOT) if estate.admin is not None else None
+        parts = (estate, signals, self._selector, self._leave_in_child)
+        self._reloads = Reloads(*parts)
+        self._reopening = Reopening(*parts, self._children)
         self._is_stopping = False
         self._boot_failures = 0
         self._exit_code = 0
         self._cut = 0
         self._woke_s = time.monotonic()
-        # Of a child that opens the logs afresh, and whether it was asked for again.
-        self._opener: Channel | None = None
-        self._reopens_again = False
 
     def supervise(self) -> int:
         """Keep every slot filled until told to stop; returns the exit code."""
@@ -125,12 +121,13 @@ class Master:
                 self._obey(number)
             self._reap()
             self._murder()
+            self._reloads.advance()
             self._spawn()
+            self._retire()
             self._log.check()
             self._dismiss_steward()
         self._selector.close()
-        if self._opener is not None:
-            self._opener.close()
+        self._reopening.close()
         self._say_stopped()
         return self._exit_code
 
@@ -148,8 +145,8 @@ class Master:
         for key, _ in events:
             if isinstance(key.data, Slot):
                 self._hear(key.data)
-            elif key.fileobj is self._opener:
-                self._hand_on_logs(self._opener)
+            elif key.data is not None:
+                key.data.hear()
 
     def _obey(self, number: int) -> None:
         if number in STOPS:
@@ -158,10 +155,11 @@ class Master:
             else:
                 self._stop_gracefully()
         elif number == signal.SIGUSR1:
-            self._reopen_logs()
-        elif number in (signal.SIGHUP, signal.SIGUSR2):
-            what = "reload" if number == signal.SIGHUP else "upgrade"
-            self._log.warning(f"{what} is not available in this release: restart it")
+            self._reopening.ask()
+        elif number == signal.SIGHUP and not self._is_stopping:
+            self._reloads.ask()
+        elif number == signal.SIGUSR2:
+            self._log.warning("upgrade is not available in this release: restart it")
 
     def _reap(self) -> None:
         """Bury the dead; also orphans that were given to us as process 1."""
@@ -172,7 +170,8 @@ class Master:
                 return
             if pid == 0:
                 return
-            for slot, child in self._children():
+            self._reloads.reap(pid)
+            for slot, child in list(self._children()):
                 if child.pid == pid:
                     self._bury(slot, child, os.waitstatus_to_exitcode(status))
 
@@ -201,33 +200,47 @@ class Master:
 
     def _spawn(self) -> None:
         """Fill the empty slots that are due."""
-        for slot in self._slots:
-            # Asked anew each time: a fork that fails may end the gateway.
-            if self._is_stopping or slot.child or time.monotonic() < slot.due_s:
+        for slot, generation in list(self._slots()):
+            # Asked anew each time: a fork that fails may end gateway or generation.
+            is_over = self._is_stopping or generation.stage is Stage.LEAVING
+            if is_over or slot.child or time.monotonic() < slot.due_s:
                 continue
             try:
                 child = fork_child(
-                    slot, self._estate, self._signals, self._leave_in_child
+                    slot, generation, self._estate, self._signals, self._leave_in_child
                 )
             except OSError as error:
                 self._log.alert(f"cannot fork {slot.name}: {error.strerror}")
-                self._schedule(slot, 0.0, was_killed=False)
-                self._count_boot_failure(slot, is_hopeless=False)
+                self._fail(slot, 0.0, "there is no room for its process")
                 continue
             slot.child = child
+            slot.generation = generation.number
             if not slot.is_steward:
-                self._region.begin_worker(
-                    slot.index, child.pid, self._estate.generation
-                )
+                self._region.begin_worker(slot.row, child.pid, generation.number)
             self._selector.register(child.channel, selectors.EVENT_READ, slot)
 
+    def _retire(self) -> None:
+        """Let generations go whose last worker has."""
+        for generation in list(self._estate.generations):
+            if generation.stage is Stage.LEAVING and not any(generation.children()):
+                self._estate.retire(generation)
+                self._log.info(f"generation {generation.number} has left")
+
     def _dismiss_steward(self) -> None:
-        """Let it go last, so that a drain can be watched."""
-        if not self._is_stopping or any(slot.child for slot in self._workers):
+        """Let it go when it is an earlier generation's, and has nobody to answer.
+
+        At a stop it goes last, so that a drain can be watched.
+        """
+        child = self._steward.child if self._steward is not None else None
+        if self._steward is None or child is None or child.is_condemned:
             return
-        for _, child in self._children():
-            if not child.is_condemned:
-                child.stop(Message(Kind.STOP), time.monotonic() + LEAVE_WITHIN_S)
+        if self._is_stopping:
+            is_due = not any(slot.child for slot in self._worker_slots())
+        else:
+            is_old = self._steward.generation != self._estate.current.number
+            is_due = is_old and not child.questions
+        if is_due:
+            child.stop(Message(Kind.STOP), time.monotonic() + LEAVE_WITHIN_S)
 
     # -- what a child says, and its end
 
@@ -236,7 +249,7 @@ class Master:
         if child is None:
             return
         try:
-            message = word_of(child)
+            message = word_of(child, may_ask=slot.is_steward)
         except ChannelClosedError:
             # It is leaving; if it is not, nobody could ever tell it anything.
             self._selector.unregister(child.channel)
@@ -250,16 +263,23 @@ class Master:
         if message is None:
             return
         child.hear(message)
-        if message.kind is Kind.LEFT or slot.is_steward:
-            return
+        if message.kind is Kind.RELOAD:
+            self._reloads.ask(child)
+        elif message.kind is Kind.READY and not slot.is_steward:
+            self._welcome(slot, child)
+
+    def _welcome(self, slot: Slot, child: Child) -> None:
+        """Count a worker that serves from now on."""
+        current = self._estate.current
+        if slot.generation != current.number:
+            return  # of a generation that starts: told when all of it do
         self._boot_failures = 0
-        count = len(self._workers)
-        if self._is_booting and len(self._ready_workers()) == count:
-            self._is_booting = False
-            self._log.info(f"ready, {counted(count, 'worker')}")
-            notify("READY=1")
-        elif not self._is_booting:
+        if current.stage is Stage.SERVING:
             self._log.info(f"{slot.name} (pid {child.pid}) is ready")
+        elif not current.unready():
+            current.stage = Stage.SERVING
+            self._log.info(f"ready, {counted(len(current.slots), 'worker')}")
+            notify("READY=1")
 
     def _bury(self, slot: Slot, child: Child, code: int) -> None:
         """Give back what a dead child held, and decide when to replace it.
@@ -275,38 +295,65 @@ class Master:
             self._selector.unregister(child.channel)
         child.channel.close()
         leases = cut = 0
+        has_left = child.is_condemned and code == 0
         if not slot.is_steward:
             # One that was killed could not say it: its gauge stands as it was.
-            held = self._region.worker(slot.index)["exchanges"]
+            held = self._region.worker(slot.row)["exchanges"]
             cut = held if child.cut is None else child.cut
-            leases = self._region.reclaim_worker(slot.index)
-            has_left = self._is_stopping and code == 0
-            self._region.set_worker_state(slot.index, "left" if has_left else "dead")
-        if self._is_stopping:
+            leases = self._region.reclaim_worker(slot.row)
+            self._region.set_worker_state(slot.row, "left" if has_left else "dead")
+        if self._is_stopping or (has_left and not slot.is_steward):
             self._cut += cut
-            return
+        if not self._is_stopping and not has_left:
+            self._mourn(slot, child, code, leases)
+
+    def _mourn(self, slot: Slot, child: Child, code: int, leases: int) -> None:
+        """Say how a child ended that was not told to, and plan its successor."""
         how = f"was ended by {name_of(-code)}" if code < 0 else f"left with {code}"
         given_back = f"; {leases} leases given back" if leases else ""
         self._log.alert(f"{slot.name} (pid {child.pid}) {how}{given_back}")
         healthy_s = time.monotonic() - child.ready_s if child.ready_s else 0.0
-        was_killed = code == -signal.SIGKILL and not child.is_condemned
-        self._schedule(slot, healthy_s, was_killed=was_killed)
-        if child.ready_s is None:
-            self._count_boot_failure(slot, is_hopeless=code == EXIT_BOOT_FAILED)
+        self._fail(
+            slot,
+            healthy_s,
+            f"{slot.name} {how}",
+            was_killed=code == -signal.SIGKILL and not child.is_condemned,
+            never_served=child.ready_s is None,
+            is_hopeless=code == EXIT_BOOT_FAILED,
+        )
 
-    def _schedule(self, slot: Slot, healthy_s: float, *, was_killed: bool) -> None:
+    def _fail(
+        self,
+        slot: Slot,
+        healthy_s: float,
+        why: str,
+        *,
+        was_killed: bool = False,
+        never_served: bool = True,
+        is_hopeless: bool = False,
+    ) -> None:
+        """Decide what becomes of a slot that has lost its child, or got none."""
+        if not slot.is_steward:
+            if self._estate.generation_of(slot).stage is Stage.LEAVING:
+                return
+            if self._reloads.is_starting(slot.generation):
+                self._reloads.abandon(why)
+                return
         delay_s = slot.backoff.next_delay_s(healthy_s, was_killed=was_killed)
         slot.due_s = time.monotonic() + delay_s
         if delay_s:
             self._log.info(f"{slot.name} starts again in {delay_s:.2f} s")
+        # A steward's failure is only logged.
+        if never_served and not slot.is_steward:
+            self._count_boot_failure(is_hopeless=is_hopeless)
 
-    def _count_boot_failure(self, slot: Slot, *, is_hopeless: bool) -> None:
-        """Give up where no worker can start; a steward's failure is only logged."""
-        if slot.is_steward:
-            return
+    def _count_boot_failure(self, *, is_hopeless: bool) -> None:
+        """Give up where no worker can start."""
         self._boot_failures += 1
-        is_alone = not self._ready_workers()
-        if (is_hopeless and self._is_booting) or (
+        current = self._estate.current
+        is_alone = len(current.unready()) == len(current.slots)
+        is_booting = current.stage is Stage.STARTING
+        if (is_hopeless and is_booting) or (
             is_alone and self._boot_failures >= MOST_BOOT_FAILURES
         ):
             self._log.alert("workers cannot start: giving up")
@@ -317,7 +364,7 @@ class Master:
 
     def _stop_gracefully(self) -> None:
         """Let workers finish what they have, within the drain time."""
-        drain_ms = self._estate.config.gateway.drain
+        drain_ms = self._estate.current.config.gateway.drain
         self._log.info(f"stopping: draining for at most {drain_ms / 1000:g} s")
         kill_at_s = time.monotonic() + drain_ms / 1000 + LEAVE_WITHIN_S
         self._stop_workers(Message(Kind.DRAIN, drain_ms), kill_at_s)
@@ -329,6 +376,7 @@ class Master:
     def _stop_workers(self, message: Message, kill_at_s: float) -> None:
         if not self._is_stopping:
             notify("STOPPING=1")
+            self._reloads.stop()
         self._is_stopping = True
         # First ours: a worker's copy is then the last one, and when it has emptied
         # its queue and closes, new clients are refused instead of kept waiting.
@@ -339,81 +387,47 @@ class Master:
 
     def _say_stopped(self) -> None:
         """Say, last of all, what the gateway did in its life."""
-        rows = [self._region.worker(slot.index) for slot in self._workers]
-        requests = sum(row["requests"] for row in rows)
+        rows = [self._region.worker(row) for row in range(self._region.workers)]
+        requests = sum(row["requests"] for row in rows if row["state"] != "empty")
         uptime_s = time.monotonic() - self._estate.started_s
         self._log.info(
             f"stopped after {uptime_s:.0f} s: {counted(requests, 'request')} served,"
             f" {self._cut or 'none'} cut"
         )
 
-    # -- logs
-
-    def _reopen_logs(self) -> None:
-        """Have the logs opened afresh, by a child: the disk may be stalled."""
-        if self._opener is not None:
-            self._reopens_again = True
-            return
-        try:
-            self._opener = fork_opener(
-                self._estate, self._signals, self._leave_in_child
-            )
-        except OSError as error:
-            self._log.alert(f"cannot fork to reopen the logs: {error.strerror}")
-            return
-        self._selector.register(self._opener, selectors.EVENT_READ)
-
-    def _hand_on_logs(self, opener: Channel) -> None:
-        """Take what the opener could open, and give it to the children."""
-        logs, fds = Logs.NONE, []
-        try:
-            if received := opener.receive_with_logs():
-                logs, fds = received[0].logs, received[1]
-        except (ChannelClosedError, BadMessageError):
-            self._log.alert("logs not reopened: the child that opens them ended early")
-        self._selector.unregister(opener)
-        opener.close()
-        self._opener = None
-        if logs:
-            self._estate.take_logs(logs, fds)
-            self._log.info("logs reopened")
-        ours = {
-            Logs.ACCESS: self._estate.access_log_fd,
-            Logs.ERROR: self._estate.error_log_fd,
-        }
-        for slot, child in self._children():
-            its = logs & ~Logs.ACCESS if slot.is_steward else logs
-            sent = tuple(fd for log, fd in ours.items() if log in its)
-            if sent and not child.channel.send(Message(Kind.LOGS, logs=its), sent):
-                self._log.warning(f"{slot.name} did not take the reopened logs")
-        if self._reopens_again:
-            self._reopens_again = False
-            self._reopen_logs()
-
     # -- questions
 
+    def _slots(self) -> Iterator[tuple[Slot, Generation]]:
+        """Give every slot, and for which generation it is filled."""
+        for generation in self._estate.generations:
+            for slot in generation.slots:
+                yield slot, generation
+        if self._steward is not None:
+            yield self._steward, self._estate.current
+
+    def _worker_slots(self) -> Iterator[Slot]:
+        return (slot for slot, _ in self._slots() if not slot.is_steward)
+
     def _children(self) -> Iterator[tuple[Slot, Child]]:
-        for slot in self._slots:
+        for slot, _ in self._slots():
             if slot.child is not None:
                 yield slot, slot.child
 
-    def _ready_workers(self) -> list[Slot]:
-        return [s for s in self._workers if s.child and s.child.ready_s is not None]
-
     def _is_over(self) -> bool:
-        return self._is_stopping and not any(slot.child for slot in self._slots)
+        return self._is_stopping and not any(slot.child for slot, _ in self._slots())
 
     def _due_times(self) -> Iterator[float]:
-        for slot in self._slots:
+        yield from self._reloads.due_times()
+        for slot, generation in self._slots():
             if slot.child is not None:
                 if slot.child.kill_at_s is not None:
                     yield slot.child.kill_at_s
-            elif not self._is_stopping:
+            elif not self._is_stopping and generation.stage is not Stage.LEAVING:
                 yield slot.due_s
 
     def _silence_s(self, slot: Slot, child: Child, now_s: float) -> float:
         """Say for how long a worker's heart has not beaten."""
-        age_s = self._region.heartbeat_age_ms(slot.index) / 1000
+        age_s = self._region.heartbeat_age_ms(slot.row) / 1000
         return min(age_s, now_s - child.trusted_s)
 
     def _pardon(self) -> None:
@@ -431,8 +445,8 @@ class Master:
         master's death from them.
         """
         self._selector.close()
-        if self._opener is not None:
-            self._opener.close()
+        self._reopening.close()
+        self._reloads.leave_in_child()
         for _, child in self._children():
             child.channel.close()
         if self._estate.pid_file is not None:

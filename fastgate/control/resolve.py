@@ -13,17 +13,35 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from fastgate.config.address import Address
+from fastgate.config.address import Address, parse_address
 from fastgate.control.libc import fork
 from fastgate.control.signals import STOPS, SignalQueue, held_signals
+
+if TYPE_CHECKING:
+    from fastgate.config.model import Config
 
 _READ_BYTES = 65536
 # Names asked for at a time: a resolver is somebody else's machine.
 _AT_A_TIME = 16
+
+
+def hosts_of(config: "Config") -> list[Address]:
+    """Give the addresses of all listeners and endpoints."""
+    places = [
+        parse_address(text, listening=True)
+        for listener in config.listeners.values()
+        for text in listener.addresses
+    ]
+    targets = [
+        parse_address(endpoint.address, listening=False)
+        for upstream in config.upstreams.values()
+        for endpoint in upstream.endpoints
+    ]
+    return [*places, *targets]
 
 
 class StoppedError(Exception):
@@ -48,6 +66,15 @@ class Names(dict[str, Resolved]):
     def __missing__(self, host: str) -> Resolved:
         answer = self[host] = ask(host)
         return answer
+
+
+class AskedNames(Names):
+    """What a child was told in time; nothing is asked for any more."""
+
+    def __missing__(self, host: str) -> Resolved:
+        if Address(host, 0).is_literal:
+            return super().__missing__(host)
+        return Resolved((), "it was not asked for in time")
 
 
 def ask(host: str) -> Resolved:
@@ -100,14 +127,32 @@ def _ask_in_child(names: list[str], signals: SignalQueue) -> dict[str, Resolved]
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     try:
-        found = {
-            host: Resolved(tuple((int(f), str(p)) for f, p in places), str(why))
-            for host, (places, why) in json.loads(answer).items()
-        }
-    except ValueError:
+        found = from_plain(json.loads(answer))
+    except (ValueError, TypeError, AttributeError):
         found = {}
     lost = Resolved((), "the process that asked for it was ended")
     return {name: found.get(name, lost) for name in names}
+
+
+def from_plain(answers: Any) -> dict[str, Resolved]:
+    """Read what a child wrote. Raises ValueError, TypeError, AttributeError."""
+    return {
+        host: Resolved(tuple((int(f), str(p)) for f, p in places), str(why))
+        for host, (places, why) in answers.items()
+    }
+
+
+def ask_within(hosts: Sequence[str], within_s: float) -> dict[str, Resolved]:
+    """Ask for hosts side by side, in a process that ends by os._exit.
+
+    Threads of names that have no answer yet stay behind.
+    """
+    pool = ThreadPoolExecutor(_AT_A_TIME)
+    asked = {pool.submit(ask, host): host for host in hosts}
+    done, late = wait(asked, within_s)
+    unheard = Resolved((), f"no answer within {within_s:g} s")
+    found = {asked[one]: one.result() for one in done}
+    return found | {asked[one]: unheard for one in late}
 
 
 def _be_resolver(names: list[str], writer: int) -> NoReturn:

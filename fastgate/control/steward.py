@@ -3,7 +3,8 @@
 Runs in: steward.
 
 Of shared memory it writes the states of endpoints and nothing else: it may crash, or be
-slow, and no request is lost.
+slow, and no request is lost. A reload is the master's: the steward passes on that
+somebody asked, and the answer.
 This module is imported after the fork alone: it brings aiohttp, which workers and
 master must not carry.
 """
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 # A worker's loop beats every 250 ms; the master replaces one after 5 s.
 SILENT_AFTER_MS = 2000
 
+_METHODS = {
+    "/status": ("GET", "HEAD"),
+    "/healthz": ("GET", "HEAD"),
+    "/reload": ("POST",),
+}
+
 
 class Steward:
     """Serves the admin socket until the master says stop, or is gone."""
@@ -50,7 +57,6 @@ class Steward:
         channel: Channel,
         log: "ErrorLog",
         *,
-        workers: int,
         started_s: float,
     ) -> None:
         """Take what the fork left; `started_s` is the gateway's, CLOCK_MONOTONIC."""
@@ -58,8 +64,10 @@ class Steward:
         self._values = values
         self._channel = channel
         self._log = log
-        self._workers = workers
         self._started_s = started_s
+        # The reload under way for somebody here, and the one behind it.
+        self._reload: asyncio.Future[dict[str, Any]] | None = None
+        self._next_reload: asyncio.Future[dict[str, Any]] | None = None
 
     def run(self, admin: "socket.socket") -> None:
         """Serve to the end on a listening Unix socket."""
@@ -68,7 +76,9 @@ class Steward:
 
     def status(self) -> dict[str, Any]:
         """Give what `fastgate status` shows; counts are over all workers."""
-        workers = [self._worker(slot) for slot in range(self._workers)]
+        rows = [self._worker(slot) for slot in range(self._region.workers)]
+        # Most of the room for other generations was never used.
+        workers = [row for row in rows if row["state"] != "empty"]
         return {
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started_s, 3),
@@ -136,15 +146,42 @@ class Steward:
         await runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
-        if request.path not in ("/status", "/healthz"):
+        methods = _METHODS.get(request.path)
+        if methods is None:
             return web.Response(status=404, text="not found\n")
-        if request.method not in ("GET", "HEAD"):
+        if request.method not in methods:
             # RFC 9110 15.5.6: a 405 names what is allowed.
-            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+            return web.Response(status=405, headers={"Allow": ", ".join(methods)})
         if request.path == "/healthz":
             return web.Response(text="ok\n")
-        text = json.dumps(self.status())
-        return web.Response(text=text, content_type="application/json")
+        status = 200
+        if request.path == "/reload":
+            answer = await self._ask_for_reload()
+            status = 200 if answer["ok"] else 409
+        else:
+            answer = self.status()
+        text = json.dumps(answer)
+        return web.Response(status=status, text=text, content_type="application/json")
+
+    async def _ask_for_reload(self) -> dict[str, Any]:
+        """Have the master reload; all who ask while it does share the next one."""
+        loop = asyncio.get_running_loop()
+        if self._reload is None:
+            answer = self._reload = loop.create_future()
+        elif self._next_reload is None:
+            answer = self._next_reload = loop.create_future()
+        else:
+            return await asyncio.shield(self._next_reload)
+        if not self._channel.send(Message(Kind.RELOAD)):
+            answer.set_result({"ok": False, "lines": ["the master is gone"]})
+        return await asyncio.shield(answer)
+
+    def _take_answer(self, message: Message) -> None:
+        answer, self._reload = self._reload, self._next_reload
+        self._next_reload = None
+        if answer is not None and not answer.done():
+            lines = message.data.decode(errors="replace").splitlines()
+            answer.set_result({"ok": message.value == 1, "lines": lines})
 
     def _hear(self, left: "asyncio.Future[None]") -> None:
         try:
@@ -156,6 +193,8 @@ class Steward:
         message, fds = received
         if message.kind is Kind.LOGS and Logs.ERROR in message.logs:
             self._log.replace(fds.pop())
+        elif message.kind is Kind.RELOADED:
+            self._take_answer(message)
         elif message.kind is Kind.STOP:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
             left.set_result(None)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 0.25
 # While draining only: how often the engine is asked whether it is done.
 _DRAINED_EVERY_S = 0.02
+# Of a soft leave: what letting idle clients go takes, for those that speak just then.
+_LET_GO_BEFORE_S = 1.0
 
 
 class Worker:
@@ -43,7 +45,8 @@ class Worker:
 
     def __init__(
         self,
-        slot: int,
+        name: str,
+        row: int,
         region: "Region",
         channel: Channel,
         log: "ErrorLog",
@@ -55,12 +58,14 @@ class Worker:
     ) -> None:
         """Take what the fork left.
 
+        row       its own in shared memory
         drain_ms  how long to finish requests when the master is gone
         flush_ms  how often the access log is flushed; 0 = there is none
         sockets   the listening ones that the engine watches
         values    the names of what the engine knows by number
         """
-        self._slot = slot
+        self._name = name
+        self._row = row
         self._region = region
         self._channel = channel
         self._log = log
@@ -68,7 +73,7 @@ class Worker:
         self._flush_s = flush_ms / 1000
         self._sockets = sockets
         self._teller = Teller(values, log)
-        self._drops = Drops(f"worker {slot}: access log", log)
+        self._drops = Drops(f"{name}: access log", log)
         self._leave_at_s: float | None = None
         self.is_ready = False
 
@@ -92,7 +97,7 @@ class Worker:
             # What start-up made lives as long as the worker: never scan it again.
             gc.collect()
             gc.freeze()
-            self._region.set_worker_state(self._slot, "ready")
+            self._region.set_worker_state(self._row, "ready")
             self._channel.send(Message(Kind.READY))
             self.is_ready = True
             await self._left
@@ -106,7 +111,7 @@ class Worker:
                 self._channel.send(Message(Kind.LEFT, cut))
 
     def _beat(self) -> None:
-        self._region.heartbeat(self._slot)
+        self._region.heartbeat(self._row)
         self._teller.tell(self._engine)
         self._drops.look(*self._engine.log_state())
         self._log.check()
@@ -122,7 +127,7 @@ class Worker:
             received = self._channel.receive_with_logs()
         except (ChannelClosedError, BadMessageError):
             self._loop.remove_reader(self._channel.fileno())
-            self._log.warning(f"worker {self._slot}: the master is gone; draining")
+            self._log.warning(f"{self._name}: the master is gone; draining")
             self._drain(self._drain_ms)
             return
         if received is None:
@@ -130,6 +135,8 @@ class Worker:
         message, fds = received
         if message.kind is Kind.DRAIN:
             self._drain(message.value)
+        elif message.kind is Kind.LEAVE:
+            self._leave_softly(message.value, message.data)
         elif message.kind is Kind.STOP:
             self._leave()
         elif message.kind is Kind.LOGS:
@@ -141,12 +148,29 @@ class Worker:
         if Logs.ERROR in logs:
             self._log.replace(fds.pop(0))
 
-    def _drain(self, within_ms: int) -> None:
+    def _leave_softly(self, within_ms: int, handed_on: bytes) -> None:
+        """Take nobody new; idle clients go with their next answer, as it tells them.
+
+        Those that say nothing are let go shortly before the time is up, as in a drain.
+        """
         if self._leave_at_s is not None:
             return
-        self._leave_at_s = time.monotonic() + within_ms / 1000
-        self._region.set_worker_state(self._slot, "draining")
+        self._engine.leave(handed_on)
+        self._begin_to_leave(within_ms)
+        let_go_s = max(0.0, within_ms / 1000 - _LET_GO_BEFORE_S)
+        self._loop.call_later(let_go_s, self._engine.drain)
+
+    def _drain(self, within_ms: int) -> None:
         self._engine.drain()
+        self._begin_to_leave(within_ms)
+
+    def _begin_to_leave(self, within_ms: int) -> None:
+        leave_at_s = time.monotonic() + within_ms / 1000
+        if self._leave_at_s is not None:
+            self._leave_at_s = min(self._leave_at_s, leave_at_s)
+            return
+        self._leave_at_s = leave_at_s
+        self._region.set_worker_state(self._row, "draining")
         self._refuse()
         self._leave_when_drained()
 
@@ -163,10 +187,10 @@ class Worker:
         if self._engine.is_drained():
             self._leave()
         elif self._leave_at_s is not None and time.monotonic() >= self._leave_at_s:
-            self._log.warning(
-                f"worker {self._slot}: cut {self._engine.exchanges} exchanges that"
-                " outlasted the drain"
-            )
+            if cut := self._engine.exchanges:
+                self._log.warning(
+                    f"{self._name}: cut {cut} exchanges that outlasted the drain"
+                )
             self._leave()
         else:
             self._loop.call_later(_DRAINED_EVERY_S, self._leave_when_drained)

@@ -210,10 +210,11 @@ class Gateway:
         self.listeners: dict[str, list[str]] = {}
         self._baseline: dict[int, dict[int, str]] = {}
         arguments = ["run", "--admin-socket", self.admin_socket]
+        self.config_file = self.directory / "fastgate.toml"
+        self.config = config
         if config is not None:
-            path = self.directory / "fastgate.toml"
-            path.write_text(toml.document(config))
-            arguments += ["-c", str(path)]
+            self.configure(config)
+            arguments += ["-c", str(self.config_file)]
         arguments += flags
         variables = environment(env)
         if site:
@@ -229,6 +230,11 @@ class Gateway:
         )
         self.stderr = Lines(self.process.stderr)
         self.stdout = Lines(self.process.stdout)
+
+    def configure(self, config: dict[str, Any]) -> None:
+        """Write the file that it reads at its start, and at a reload."""
+        self.config = config
+        self.config_file.write_text(toml.document(config))
 
     # Starting and stopping.
 
@@ -318,6 +324,22 @@ class Gateway:
     def in_flight(self, upstream: str = "main") -> dict[str, int]:
         found = self.endpoints(upstream).items()
         return {address: endpoint["in_flight"] for address, endpoint in found}
+
+    def generations(self) -> list[int]:
+        """The generations that have a process now."""
+        return sorted({w["generation"] for w in self.workers() if w["pid"]})
+
+    # Reloading.
+
+    def reload(self, *, within_s: float = 20.0) -> tuple[int, list[str]]:
+        """POST /reload: the status of the answer, and its lines."""
+        connection = UnixConnection(self.admin_socket, within_s)
+        try:
+            connection.request("POST", "/reload")
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())["lines"]
+        finally:
+            connection.close()
 
     # Asking for pages.
 

@@ -17,7 +17,7 @@ from typing import Any
 from fastgate._core import GAUGES, Engine, Plan, Region
 from fastgate.config.model import Config
 from fastgate.control.plan import make_plan
-from fastgate.control.sockets import BoundListener
+from fastgate.control.sockets import BoundListener, Place
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 UPGRADE = (
@@ -63,7 +63,8 @@ def plan_of(
             ],
         }
     )
-    bound = BoundListener("main", "127.0.0.1:80", 80, "http", [], False)
+    place = Place(socket.AF_INET, "127.0.0.1", 80)
+    bound = BoundListener(place, "main", "127.0.0.1:80", 80, "http", [], False)
     values = make_plan(config, [bound], _Silent())
     return Plan(
         gateway=values.gateway,

@@ -209,7 +209,7 @@ def test_the_help_of_run_does_not_import_the_models() -> None:
             ["-s", "stop"],
             "'-s' is no command of this release: the master (see pid_file)",
         ),
-        (["reload"], "'reload' is no command of this release: the master"),
+        (["upgrade"], "'upgrade' is no command of this release: the master"),
         (["run", *QUICK_START, "--drain", "9x"], "--drain: '9x' is not a duration"),
         (["run", *QUICK_START, "--balance", "hahs"], "--balance: 'hahs' is not one of"),
     ],
@@ -322,7 +322,7 @@ def test_run_gives_the_configuration_to_the_master(
 ) -> None:
     seen: list[object] = []
 
-    def run(config: object) -> int:
+    def run(config: object, **_more: object) -> int:
         seen.append(config)
         return 0
 
@@ -338,7 +338,10 @@ def test_a_switch_may_stand_alone_before_another_flag(
     good: str, install: Callable[..., None]
 ) -> None:
     seen: list[object] = []
-    install("fastgate.control.master", run=lambda config: seen.append(config) or 0)
+    install(
+        "fastgate.control.master",
+        run=lambda config, reread: seen.append(config) or 0,
+    )
 
     cli.main(["run", "-c", good, "--via", "--reuseport", "off", "--forwarded=on"])
 
@@ -348,7 +351,10 @@ def test_a_switch_may_stand_alone_before_another_flag(
 
 def test_an_alias_is_the_same_flag(good: str, install: Callable[..., None]) -> None:
     seen: list[object] = []
-    install("fastgate.control.master", run=lambda config: seen.append(config) or 0)
+    install(
+        "fastgate.control.master",
+        run=lambda config, reread: seen.append(config) or 0,
+    )
 
     cli.main(["run", "-c", good, "--forwarded-allow-ips", "10.0.0.0/8,::1/128"])
 
@@ -373,7 +379,7 @@ def test_printing_the_configuration_starts_nothing(
 def test_what_cannot_start_ends_with_3(
     good: str, install: Callable[..., None], capsys: Output
 ) -> None:
-    def run(_config: object) -> int:
+    def run(_config: object, **_more: object) -> int:
         raise StartError("127.0.0.1:8080: Address already in use")
 
     install("fastgate.control.master", run=run)
@@ -390,7 +396,7 @@ def test_what_cannot_start_ends_with_3(
 def test_an_unforeseen_exception_is_one_line(
     good: str, install: Callable[..., None], capsys: Output
 ) -> None:
-    def run(_config: object) -> int:
+    def run(_config: object, **_more: object) -> int:
         raise ZeroDivisionError("a\nb")
 
     install("fastgate.control.master", run=run)
@@ -408,7 +414,7 @@ def test_the_traceback_is_shown_on_demand(
     capsys: Output,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def run(_config: object) -> int:
+    def run(_config: object, **_more: object) -> int:
         raise ZeroDivisionError
 
     install("fastgate.control.master", run=run)
@@ -422,7 +428,7 @@ def test_the_traceback_is_shown_on_demand(
 def test_an_interrupt_is_one_line(
     good: str, install: Callable[..., None], capsys: Output
 ) -> None:
-    def run(_config: object) -> int:
+    def run(_config: object, **_more: object) -> int:
         raise KeyboardInterrupt
 
     install("fastgate.control.master", run=run)

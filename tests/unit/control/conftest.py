@@ -25,9 +25,15 @@ class Tiny:
     """`tiny_master.py` running; `wait_for` reads its error log line by line."""
 
     def __init__(
-        self, gateway=None, *, environment=None, listeners=None, upstreams=None
+        self,
+        gateway=None,
+        *,
+        environment=None,
+        listeners=None,
+        upstreams=None,
+        file=None,
     ):
-        config = {
+        self.config = config = {
             "gateway": {"workers": 2, "pin": False, "drain": "5s"} | (gateway or {}),
             "listeners": listeners or {"main": {"address": "127.0.0.1:0"}},
             "upstreams": upstreams
@@ -36,7 +42,12 @@ class Tiny:
         }
         self._reader, writer = os.pipe()
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "tiny_master.py"), json.dumps(config)],
+            [
+                sys.executable,
+                str(HERE / "tiny_master.py"),
+                json.dumps(config),
+                *([str(file)] if file else []),
+            ],
             env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
             stderr=writer,
             start_new_session=True,

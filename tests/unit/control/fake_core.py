@@ -6,7 +6,7 @@ keeps an exchange open until the connection ends, `hang` stops the worker's loop
 message. Each line makes one line of access log.
 FAKE_CORE in the environment makes it fail: `boot` raises at once, `room` has no
 shared memory, `die` kills the worker before it is ready, `unless PATH` raises while
-PATH does not exist.
+PATH does not exist, `hang unless PATH` hangs then.
 """
 
 import mmap
@@ -67,7 +67,7 @@ class Region:
     def begin_worker(self, slot, pid, generation):
         state = self._row(slot)[2]
         changes = {"pid": pid, "generation": generation, "heartbeat_ms": now_ms()}
-        self._write(slot, state=1 if state in (0, 4) else state, **changes)
+        self._write(slot, state=1 if state in (0, 4, 5) else state, **changes)
 
     def set_worker_state(self, slot, state):
         self._write(slot, state=STATES.index(state))
@@ -139,6 +139,8 @@ class Engine:
             fault.startswith("unless ") and not Path(fault[7:]).exists()
         ):
             raise RuntimeError("the fake core was told to fail")
+        if fault.startswith("hang unless ") and not Path(fault[12:]).exists():
+            signal.pause()
         if fault == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         self._region, self._slot, self._log_fd = region, slot, access_log_fd
@@ -203,12 +205,16 @@ class Engine:
             self._region.lease(self._slot)
         connection.send(f"{os.getpid()}\n".encode())
 
-    def drain(self):
-        for listener in self._listeners:
-            self._accept(listener)
+    def leave(self, handed_on):
+        for listener, is_handed_on in zip(self._listeners, handed_on, strict=True):
+            if not is_handed_on:
+                self._accept(listener)
             self._epoll.unregister(listener)
             listener.close()
         self._listeners = []
+
+    def drain(self):
+        self.leave(bytes(len(self._listeners)))
 
     def is_drained(self):
         return not self._held

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from fastgate.config.model import Config
-from fastgate.control import boot
+from fastgate.control import boot, generation
 from fastgate.control.signals import SignalQueue
 from fastgate.errors import StartError
 
@@ -17,7 +17,7 @@ def prepare(monkeypatch):
     with ExitStack() as at_exit:
 
         def prepared(files, **gateway):
-            monkeypatch.setattr(boot, "raise_open_files", lambda *_: files)
+            monkeypatch.setattr(generation, "raise_open_files", lambda *_: files)
             signals = SignalQueue()
             at_exit.callback(signals.close)
             config = Config(
@@ -35,7 +35,7 @@ def test_workers_take_as_many_connections_as_there_are_files(prepare, capfd):
     estate = prepare(164, nofile=5000)
 
     assert estate.log.wait(5000)
-    assert estate.values.gateway["max_conns"] == 50
+    assert estate.current.values.gateway["max_conns"] == 50
     assert (
         "164 open files are enough for 50 connections per worker, not for"
         " max_conns = 2468" in capfd.readouterr().err
@@ -75,7 +75,8 @@ def test_a_child_begins_with_the_newest_error_log(prepare, tmp_path):
     assert not estate.log.wait(0)
     pid = os.fork()
     if pid == 0:
-        estate.log.after_fork(estate.error_log_fd)
+        fd = estate.current.error_log_fd
+        estate.log.after_fork(fd, str(path), "info")
         estate.log.info("of the child")
         os._exit(0 if estate.log.wait(5000) else 1)
     _, status = os.waitpid(pid, 0)

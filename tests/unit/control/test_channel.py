@@ -4,6 +4,7 @@ import socket
 import pytest
 
 from fastgate.control.channel import (
+    MOST_DATA_BYTES,
     BadMessageError,
     Channel,
     ChannelClosedError,
@@ -107,3 +108,28 @@ def test_descriptors_from_a_child_are_dropped(raw):
     assert channel.receive() == Message(Kind.READY)
     assert os.read(reader, 1) == b""  # no copy of the writer is left anywhere
     os.close(reader)
+
+
+def test_what_the_master_says_may_be_long(pair):
+    master, child = pair
+    told = Message(Kind.RELOADED, 1, data=b"x" * MOST_DATA_BYTES)
+    master.send(told)
+
+    assert child.receive_with_logs() == (told, [])
+
+
+def test_a_child_that_says_more_than_eight_bytes_is_not_heard(pair):
+    master, child = pair
+    child.send(Message(Kind.RELOADED, 1, data=b"x" * 100))
+
+    # The rest of it is gone, and it is no word of a child's.
+    assert master.receive().kind is Kind.RELOADED
+    assert master.receive() is None
+
+
+def test_only_messages_that_have_it_take_data(raw):
+    channel, child = raw
+    child.send(b"\x01" + b"\0" * 7 + b"more")
+
+    with pytest.raises(BadMessageError, match="12 bytes"):
+        channel.receive_with_logs()

@@ -129,7 +129,7 @@ def test_a_child_logs_while_its_parent_is_stuck_in_a_write():
     pid = os.fork()
     if pid == 0:
         out, own = os.pipe()
-        log.after_fork(own)
+        log.after_fork(own, "stderr", "info")
         log.info("of the child")
         log.wait(5000)
         said = os.read(out, 4096)

@@ -7,8 +7,10 @@ from fastgate.config import machine
 from fastgate.config.knobs import KNOBS
 from fastgate.config.model import Config, Gateway, Route, Upstream
 from fastgate.control.plan import inherited, make_plan
-from fastgate.control.sockets import BoundListener
+from fastgate.control.sockets import BoundListener, Place
 from fastgate.errors import StartError
+
+PLACE = Place(socket.AF_INET, "127.0.0.1", 81)
 
 
 def config(**changes):
@@ -330,7 +332,8 @@ def test_an_error_page_that_went_away_stops_the_start(log):
 
 def hop_name(log, *addresses, **gateway):
     bound = [
-        BoundListener("web", address, 0, "http", [], False) for address in addresses
+        BoundListener(PLACE, "web", address, 0, "http", [], False)
+        for address in addresses
     ]
     return make_plan(config(gateway=gateway), bound, log).gateway["via_name"]
 
@@ -358,7 +361,7 @@ def test_via_calls_the_gateway_as_it_is_told(log):
 
 
 def test_listeners_are_those_that_were_bound(log):
-    bound = [BoundListener("web", "127.0.0.1:81", 81, "http", [], False)]
+    bound = [BoundListener(PLACE, "web", "127.0.0.1:81", 81, "http", [], False)]
     plan = make_plan(config(), bound, log)
 
     assert plan.listeners == [
@@ -395,7 +398,7 @@ def test_a_listener_refuses_its_own_methods_or_the_gateways(log):
         },
     )
     names = ("web", "open", "api")
-    bound = [BoundListener(name, "", 81, "http", [], False) for name in names]
+    bound = [BoundListener(PLACE, name, "", 81, "http", [], False) for name in names]
 
     plan = make_plan(changed, bound, log)
 

@@ -7,7 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from fastgate.control.resolve import Names, Resolved
-from fastgate.control.sockets import bind_admin, bind_listeners
+from fastgate.control.sockets import (
+    bind_admin,
+    bind_listeners,
+    close_sockets,
+    release,
+    renew,
+    start_listening,
+)
 from fastgate.errors import StartError
 
 TCP = socket.IPPROTO_TCP
@@ -36,16 +43,14 @@ def bind():
     """Bind listeners that end with the test."""
     everything = []
 
-    def bound(*addresses, **changes):
-        main = {"main": listener(*addresses)}
-        found = bind_listeners(settings(**changes), main, Names())
+    def bound(*addresses, before=None, name="main", **changes):
+        main = {name: listener(*addresses)}
+        found = bind_listeners(settings(**changes), main, Names(), before)
         everything.extend(found)
         return found
 
     yield bound
-    for one in everything:
-        one.close()
-        one.unlink()
+    release(everything)
 
 
 def test_each_slot_has_a_socket_and_all_share_the_port_of_the_first(bind):
@@ -156,8 +161,7 @@ def test_a_unix_socket_is_shared_open_to_all_and_removed(bind, tmp_path):
     path = tmp_path / "socket"
     (one,) = bind(f"unix:{path}")
     mode = stat.S_IMODE(path.stat().st_mode)
-    one.close()
-    one.unlink()
+    release([one])
 
     assert mode == 0o666
     assert len(set(one.sockets)) == 1
@@ -223,7 +227,7 @@ def test_a_socket_file_with_the_number_of_a_file_that_is_gone_is_not_removed(
     path.unlink()
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
-    one.unlink()
+    one.file.unlink()
 
     assert path.exists()
 
@@ -231,13 +235,13 @@ def test_a_socket_file_with_the_number_of_a_file_that_is_gone_is_not_removed(
 def test_a_socket_file_is_removed_once(bind, tmp_path):
     path = tmp_path / "socket"
     (one,) = bind(f"unix:{path}")
-    one.unlink()
+    one.file.unlink()
     (other,) = bind(f"unix:{path}")
-    one._file._made = path.lstat()
-    one.unlink()
+    one.file._made = path.lstat()
+    one.file.unlink()
 
     assert path.exists()
-    other.unlink()
+    other.file.unlink()
 
 
 def test_a_socket_file_that_became_anothers_is_not_removed(bind, tmp_path):
@@ -246,24 +250,115 @@ def test_a_socket_file_that_became_anothers_is_not_removed(bind, tmp_path):
     path.unlink()
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
-    one.close()
-    one.unlink()
+    release([one])
 
     assert path.exists()
 
 
 def test_a_worker_keeps_only_its_own_socket(bind):
     (one,) = bind("127.0.0.1:0")
-    one.keep_only(1)
+    close_sockets([one], but=[one.sockets[1]])
 
     assert [sock.fileno() >= 0 for sock in one.sockets] == [False, True, False]
 
 
 def test_a_worker_keeps_a_shared_socket(bind):
     (one,) = bind("127.0.0.1:0", reuseport=False)
-    one.keep_only(1)
+    close_sockets([one], but=[one.sockets[1]])
 
     assert one.sockets[1].fileno() >= 0
+
+
+# -- from one configuration to the next
+
+
+def is_listening(sock):
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def test_an_address_of_both_configurations_keeps_its_sockets_and_its_port(bind):
+    before = bind("127.0.0.1:0")
+    after = bind("127.0.0.1:0", before=before)
+
+    assert after[0].sockets == before[0].sockets
+    assert after[0].port == before[0].port
+
+
+def test_two_ports_of_the_kernels_choice_go_on_each_as_it_was(bind):
+    before = bind("127.0.0.1:0", "127.0.0.1:0")
+    after = bind("127.0.0.1:0", "127.0.0.1:0", before=before)
+
+    assert [one.port for one in after] == [one.port for one in before]
+
+
+def test_of_two_ports_of_the_kernels_choice_the_one_with_the_name_goes_on(bind):
+    mine, theirs = bind("127.0.0.1:0"), bind("127.0.0.1:0", name="other")
+    after = bind("127.0.0.1:0", name="other", before=[*mine, *theirs])
+
+    assert after[0].port == theirs[0].port
+
+
+def test_more_workers_get_sockets_of_the_same_port_that_nobody_reaches_yet(bind):
+    before = bind("127.0.0.1:0", workers=1)
+    after = bind("127.0.0.1:0", workers=3, before=before)
+
+    kept, *new = after[0].sockets
+    assert kept is before[0].sockets[0]
+    assert {sock.getsockname()[1] for sock in new} == {before[0].port}
+    assert not any(map(is_listening, new))
+    start_listening(after[0].sockets, 128)
+    assert all(map(is_listening, new))
+
+
+def test_fewer_workers_leave_what_is_too_much_to_be_closed(bind):
+    before = bind("127.0.0.1:0", workers=3)
+    after = bind("127.0.0.1:0", workers=2, before=before)
+    release(before, after)
+
+    assert [sock.fileno() >= 0 for sock in before[0].sockets] == [True, True, False]
+
+
+def test_an_address_that_is_gone_is_closed_and_its_file_removed(bind, tmp_path):
+    gone, kept = tmp_path / "gone", tmp_path / "kept"
+    before = bind(f"unix:{gone}", f"unix:{kept}", "127.0.0.1:0")
+    after = bind(f"unix:{kept}", before=before)
+    release(before, after)
+
+    assert not gone.exists()
+    assert kept.exists()
+    assert [one.sockets[0].fileno() >= 0 for one in before] == [False, True, False]
+
+
+def test_a_shared_socket_goes_on_for_another_number_of_workers(bind):
+    before = bind("127.0.0.1:0", reuseport=False, workers=1)
+    (after,) = bind("127.0.0.1:0", reuseport=False, workers=3, before=before)
+
+    assert set(after.sockets) == set(before[0].sockets)
+    assert len(after.sockets) == 3
+
+
+def test_what_cannot_be_bound_leaves_what_was_bound_before_alone(bind, tmp_path):
+    before = bind("127.0.0.1:0", workers=1)
+    files = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(StartError, match=r"192\.0\.2\.1:80"):
+        bind(
+            "127.0.0.1:0", f"unix:{tmp_path}/new", "192.0.2.1:80", workers=3,
+            before=before,
+        )  # fmt: skip
+
+    assert len(os.listdir("/proc/self/fd")) == files
+    assert not (tmp_path / "new").exists()
+    assert is_listening(before[0].sockets[0])
+
+
+def test_sockets_that_go_on_get_the_options_of_the_new_configuration(bind):
+    before = bind("127.0.0.1:0", workers=1)
+    renew(before, settings(tcp_nodelay=False, tcp_keepalive=0, tcp_user_timeout=0))
+
+    (sock,) = before[0].sockets
+    assert not sock.getsockopt(TCP, socket.TCP_NODELAY)
+    assert not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert not sock.getsockopt(TCP, socket.TCP_USER_TIMEOUT)
 
 
 def test_the_admin_socket_is_its_owners_alone(tmp_path):

@@ -24,6 +24,7 @@ def leave(log):
             at_exit.callback(ours.close)
             at_exit.callback(theirs.close)
             worker = Worker(
+                "worker 0",
                 0,
                 lab.region,
                 theirs,
