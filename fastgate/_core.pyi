@@ -100,7 +100,7 @@ class Region:
         """Take the operator's word: `enabled`, `draining` or `disabled`."""
 
     def set_health(self, index: int, health: str) -> None:
-        """Take the checks' word: `unchecked`, `up` or `down`; also an old one again."""
+        """Take the checks' word: `unchecked`, `up`, `down` or `waiting`."""
 
     def set_endpoint(self, index: int, *, weight: int) -> None:
         """Weight 1..256."""

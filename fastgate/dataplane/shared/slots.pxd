@@ -30,6 +30,7 @@ cdef enum SlotHealth:   # what the health checks say
     HEALTH_UNCHECKED = 0    # nothing is known to be wrong with it
     HEALTH_UP = 1
     HEALTH_DOWN = 2         # checks failed, or its name did not resolve
+    HEALTH_WAITING = 3      # takes nothing before its first check has passed
 
 cdef enum WorkerState:
     WORKER_EMPTY = 0
@@ -108,10 +109,10 @@ cdef inline EndpointCount *endpoint_count(
 cdef inline int32_t effective(int32_t admin, int32_t health) noexcept nogil:
     """The state of an endpoint, of what the operator and the checks say of it.
 
-                    unchecked   up          down
-        enabled     up          up          down
-        draining    draining    draining    down
-        disabled    down        down        down
+                    unchecked   up          down    waiting
+        enabled     up          up          down    down
+        draining    draining    draining    down    down
+        disabled    down        down        down    down
 
     A number that is neither, which nobody writes, counts as disabled or down.
     """

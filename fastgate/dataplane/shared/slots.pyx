@@ -43,6 +43,7 @@ cdef dict HEALTH_STATES = {
     "unchecked": HEALTH_UNCHECKED,
     "up": HEALTH_UP,
     "down": HEALTH_DOWN,
+    "waiting": HEALTH_WAITING,
 }
 cdef dict HEALTH_STATE_NAMES = {state: name for name, state in HEALTH_STATES.items()}
 
@@ -269,7 +270,7 @@ cdef class Region(Mapping):
         settle_state(slot)
 
     def set_health(self, int index, str health):
-        """Steward: `unchecked`, `up` or `down`. Raises ValueError.
+        """Steward: `unchecked`, `up`, `down` or `waiting`. Raises ValueError.
 
         Also what it is already: that puts right a state that was not written any
         more, its writer having been killed.

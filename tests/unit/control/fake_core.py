@@ -22,7 +22,7 @@ from fastgate.dataplane.telemetry.logwriter import LineWriter  # noqa: F401 - th
 
 GAUGES = ("connections", "exchanges")
 TOTALS = ("requests",)
-HEALTH = ("unchecked", "up", "down")
+HEALTH = ("unchecked", "up", "down", "waiting")
 STATES = ("empty", "booting", "ready", "draining", "dead", "left")
 ROW = struct.Struct("=iiiqi")  # pid, generation, state, heartbeat_ms, leases
 SLOT = struct.Struct("=ii")  # health, weight
@@ -102,7 +102,7 @@ class Region:
         at = ROW.size * self.workers + SLOT.size * index
         health, weight = SLOT.unpack_from(self._map, at)
         return {
-            "state": "down" if HEALTH[health] == "down" else "up",
+            "state": "down" if health > 1 else "up",
             "admin": "enabled",
             "health": HEALTH[health],
             "since_ms": 0,
