@@ -16,6 +16,7 @@ from fastgate.config.load import Loaded
 from fastgate.config.locate import Path
 from fastgate.config.model import (
     Endpoint,
+    Health,
     Listener,
     Route,
     Upstream,
@@ -47,6 +48,8 @@ def _value(value: object) -> str:
         if value.weight != 1:
             return _table_text({"address": value.address, "weight": value.weight})
         text = quote(value.address)
+    elif isinstance(value, Health):
+        text = _table_text(value.written())
     elif isinstance(value, BaseModel):
         text = _table_text(_given(value))
     elif isinstance(value, dict):

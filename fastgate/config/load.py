@@ -23,6 +23,7 @@ from fastgate.config.model import (
     Finding,
     Gateway,
     HeaderRules,
+    Health,
     Listener,
     Match,
     Redirect,
@@ -448,7 +449,11 @@ def _keys_of(table: Path) -> list[str]:
     elif table[0] == "listeners":
         return ["address", *Listener.model_fields]
     elif table[0] == "upstreams":
-        inner: dict[str, type[BaseModel]] = {"endpoints": Endpoint, "retry": Retry}
+        inner: dict[str, type[BaseModel]] = {
+            "endpoints": Endpoint,
+            "health": Health,
+            "retry": Retry,
+        }
         model = inner.get(str(table[2]), Upstream) if table[2:] else Upstream
     elif "match" in table[2:]:
         model = Match

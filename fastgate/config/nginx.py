@@ -1,18 +1,29 @@
-"""What nginx calls our settings, for suggestions only.
+"""What nginx, and in health checks HAProxy and Envoy, call our settings: suggestions.
 
 Runs in: every process (imported only where configuration is read).
 """
 
 NGINX_NAMES = {
+    "check": "health",
     "client_body_timeout": "body_timeout",
     "client_header_timeout": "header_timeout",
     "client_max_body_size": "max_body",
+    "expected_statuses": "expect",
+    "fails": "fall",
+    "fastinter": "fast_interval",
+    "health_check": "health",
+    "health_checks": "health",
+    "healthcheck": "health",  # house: allow healthcheck
+    "healthy_threshold": "rise",
+    "httpchk": "path",
+    "inter": "interval",
     "keepalive_timeout": "keepalive",
     "error_page": "error_pages",
     "large_client_header_buffers": "max_header",
     "listen": "address",
     "location": "path_prefix",
     "max_fails": "eject",
+    "passes": "rise",
     "pid": "pid_file",
     "proxy_connect_timeout": "connect_timeout",
     "proxy_next_upstream": "retry",
@@ -23,11 +34,16 @@ NGINX_NAMES = {
     "return": "respond",
     "rewrite": "redirect",
     "add_header": "response_headers",
+    "receive": "expect",
+    "request_headers_to_add": "headers",
     "server": "endpoints",
     "server_name": "host",
     "server_tokens": "server_header",
     "servers": "endpoints",
     "set_real_ip_from": "trusted_proxies",
+    "unhealthy_interval": "fast_interval",
+    "unhealthy_threshold": "fall",
+    "uri": "path",
     "worker_connections": "max_conns",
     "worker_processes": "workers",
     "worker_rlimit_nofile": "nofile",

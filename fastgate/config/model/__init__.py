@@ -23,6 +23,7 @@ from fastgate.config.model.across import (
 from fastgate.config.model.answers import Redirect, Respond
 from fastgate.config.model.config import Config
 from fastgate.config.model.gateway import Gateway
+from fastgate.config.model.health import Health
 from fastgate.config.model.listener import Listener
 from fastgate.config.model.retry import Retry
 from fastgate.config.model.route import HeaderRules, Match, Route
@@ -34,6 +35,7 @@ __all__ = [
     "Finding",
     "Gateway",
     "HeaderRules",
+    "Health",
     "Listener",
     "Match",
     "Redirect",

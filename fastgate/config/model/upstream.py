@@ -16,8 +16,9 @@ from pydantic import (
 
 from fastgate.config.address import parse_address
 from fastgate.config.bounds import WEIGHT
-from fastgate.config.checks import check_hash_key, fault
+from fastgate.config.checks import Fault, check_hash_key, fault, raise_all
 from fastgate.config.knobs.upstream import BALANCES
+from fastgate.config.model.health import Health
 from fastgate.config.model.retry import Retry
 from fastgate.config.model.settings import Settings, checked, choice, knob, listed
 from fastgate.config.units import (
@@ -120,6 +121,10 @@ class Upstream(Settings):
         json_schema_extra={"type": ["string", "integer"]},
     )
     endpoints: tuple[Endpoint, ...] = Field(description="where requests go")
+    health: Health | None = Field(
+        default=None,
+        description="active checks of its endpoints by the steward (default: none)",
+    )
     lenient: bool = Field(
         default=False,
         description="also take answers whose head has folded fields or lines that"
@@ -195,3 +200,12 @@ class Upstream(Settings):
         if not endpoints:
             raise fault("is empty: an upstream needs an endpoint")
         return endpoints
+
+    @model_validator(mode="after")
+    def _has_ports(self) -> "Upstream":
+        if self.health is not None and self.health.port is not None:
+            for endpoint in self.endpoints:
+                if parse_address(endpoint.address, listening=False).is_unix:
+                    text = f"port means nothing to {show(endpoint.address)}"
+                    raise_all([Fault("health", text)])
+        return self
