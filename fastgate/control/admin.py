@@ -132,6 +132,7 @@ def render(status: dict[str, Any]) -> str:
             str(endpoint["failures"]),
             str(endpoint["connects"]),
             f"{endpoint['latency_ms']:.2f}",
+            *_check(endpoint["check"]),
         ]
         for name, upstream in status["upstreams"].items()
         for endpoint in upstream["endpoints"]
@@ -150,13 +151,20 @@ def render(status: dict[str, Any]) -> str:
             "",
             *_table(
                 "UPSTREAM ENDPOINT STATE WEIGHT IN-FLIGHT TOTAL FAILURES CONNECTS"
-                " LATENCY-MS",
+                " LATENCY-MS CHECKS FAILED LAST-CHECK",
                 endpoints,
             ),
             "",
             *_table("LISTENER ADDRESS", listeners),
         ]
     )
+
+
+def _check(check: dict[str, Any] | None) -> list[str]:
+    """Give the cells about an endpoint's active checks."""
+    if check is None:
+        return ["-", "-", "-"]
+    return [str(check["checks"]), str(check["failed"]), check["last"] or "-"]
 
 
 def _table(heads: str, rows: list[list[str]]) -> list[str]:

@@ -5,15 +5,16 @@ Runs in: master.
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastgate._core import Region
 from fastgate.config.bounds import WORKERS
 from fastgate.control.channel import Logs
 from fastgate.control.generation import Generation, begin
+from fastgate.control.health import first_health
 from fastgate.control.logs import ErrorLog, Log, open_log, reason
 from fastgate.control.pidfile import PidFile
 from fastgate.control.plan import PlanValues
@@ -62,6 +63,12 @@ class Estate:
     cpus: list[int] = field(default_factory=lambda: sorted(os.sched_getaffinity(0)))
     _last_number: int = 1
 
+    @property
+    def needs_steward(self) -> bool:
+        """Whether there is anything for it to do: questions, or endpoints to check."""
+        upstreams = self.current.values.upstreams
+        return self.admin is not None or any(u["health"] for u in upstreams)
+
     def next_number(self) -> int:
         """Give the number of another generation."""
         self._last_number += 1
@@ -100,12 +107,11 @@ class Estate:
         But one whose name stands for nothing now is down, and one whose name does
         again is to be found out about.
         """
-        for was, now in zip(old.endpoints, new.endpoints, strict=True):
+        begun = zip(old.endpoints, first_healths(new), strict=True)
+        for was, (now, health) in begun:
             self.region.set_endpoint(now["index"], weight=now["weight"])
             if was["up"] != now["up"]:
-                self.region.set_health(
-                    now["index"], "unchecked" if now["up"] else "down"
-                )
+                self.region.set_health(now["index"], health)
 
     def retire(self, generation: Generation) -> None:
         """Forget a generation whose last worker has gone."""
@@ -231,9 +237,17 @@ def worker_rows(workers: int) -> int:
 
 def place_endpoints(region: Region, values: PlanValues) -> None:
     """Write what the configuration says of each endpoint into its slot."""
-    for endpoint in values.endpoints:
+    for endpoint, health in first_healths(values):
         region.set_endpoint(endpoint["index"], weight=endpoint["weight"])
-        region.set_health(endpoint["index"], "unchecked" if endpoint["up"] else "down")
+        region.set_health(endpoint["index"], health)
+
+
+def first_healths(values: PlanValues) -> Iterator[tuple[dict[str, Any], str]]:
+    """Give every endpoint, and the health it begins with."""
+    for upstream in values.upstreams:
+        for endpoint in upstream["endpoints"]:
+            rules, has_place = upstream["health"], endpoint["up"]
+            yield endpoint, first_health(rules, has_place=has_place)
 
 
 def announce(listeners: list[BoundListener], log: Log) -> None:

@@ -96,8 +96,7 @@ class Master:
         self._signals = signals
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, selectors.EVENT_READ)
-        # Without an admin socket a steward would have nothing to do.
-        self._steward = Slot(STEWARD_SLOT) if estate.admin is not None else None
+        self._steward = Slot(STEWARD_SLOT)
         parts = (estate, signals, self._selector, self._leave_in_child)
         self._reloads = Reloads(*parts)
         self._reopening = Reopening(*parts, self._children)
@@ -231,8 +230,8 @@ class Master:
 
         At a stop it goes last, so that a drain can be watched.
         """
-        child = self._steward.child if self._steward is not None else None
-        if self._steward is None or child is None or child.is_condemned:
+        child = self._steward.child
+        if child is None or child.is_condemned:
             return
         if self._is_stopping:
             is_due = not any(slot.child for slot in self._worker_slots())
@@ -402,7 +401,7 @@ class Master:
         for generation in self._estate.generations:
             for slot in generation.slots:
                 yield slot, generation
-        if self._steward is not None:
+        if self._steward.child is not None or self._estate.needs_steward:
             yield self._steward, self._estate.current
 
     def _worker_slots(self) -> Iterator[Slot]:

@@ -130,6 +130,7 @@ def _upstream(name: str, upstream: "Upstream", gateway: "Gateway") -> dict[str, 
         "lenient": upstream.lenient,
         "eject_failures": failures,
         "eject_for": for_ms,
+        "health": upstream.health,
         **settings,
         **_retry(upstream.retry, settings),
     }

@@ -1,4 +1,4 @@
-"""The steward: answers questions about the gateway on its admin socket.
+"""The steward: checks endpoints, and answers questions on the admin socket.
 
 Runs in: steward.
 
@@ -13,7 +13,8 @@ import asyncio
 import json
 import sys
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -29,6 +30,8 @@ from fastgate.control.channel import (
     Logs,
     Message,
 )
+from fastgate.control.events import Events
+from fastgate.control.prober import Prober
 
 if TYPE_CHECKING:
     import socket
@@ -48,7 +51,7 @@ _METHODS = {
 
 
 class Steward:
-    """Serves the admin socket until the master says stop, or is gone."""
+    """Checks and answers until the master says stop, or is gone."""
 
     def __init__(
         self,
@@ -68,11 +71,13 @@ class Steward:
         # The reload under way for somebody here, and the one behind it.
         self._reload: asyncio.Future[dict[str, Any]] | None = None
         self._next_reload: asyncio.Future[dict[str, Any]] | None = None
+        self._events = Events(log)
+        self._prober: Prober | None = None
 
-    def run(self, admin: "socket.socket") -> None:
-        """Serve to the end on a listening Unix socket."""
+    def run(self, admin: "socket.socket | None") -> None:
+        """Work to the end, and answer on a listening Unix socket if there is one."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve(admin))
+            runner.run(self._work(admin))
 
     def status(self) -> dict[str, Any]:
         """Give what `fastgate status` shows; counts are over all workers."""
@@ -86,11 +91,15 @@ class Steward:
             "upstreams": {
                 upstream["name"]: {
                     "balance": upstream["balance"],
-                    "endpoints": [self._endpoint(e) for e in upstream["endpoints"]],
+                    "endpoints": [
+                        self._endpoint(upstream["name"], endpoint)
+                        for endpoint in upstream["endpoints"]
+                    ],
                 }
                 for upstream in self._values.upstreams
             },
             "listeners": self._values.listeners,
+            "events": self._events.listed(),
             "totals": {
                 name: sum(worker[name] for worker in workers)
                 for name in (*GAUGES, *TOTALS)
@@ -102,7 +111,8 @@ class Steward:
         is_silent = row["pid"] and row["heartbeat_age_ms"] >= SILENT_AFTER_MS
         return {"slot": slot, **row, "state": "silent" if is_silent else row["state"]}
 
-    def _endpoint(self, endpoint: dict[str, Any]) -> dict[str, Any]:
+    def _endpoint(self, upstream: str, endpoint: dict[str, Any]) -> dict[str, Any]:
+        assert self._prober is not None  # whoever asks, it is there before
         slot = self._region.endpoint(endpoint["index"])
         is_skipped = slot["state"] == "up" and slot["skipped_ms"] > 0
         return {
@@ -116,20 +126,27 @@ class Steward:
             "failures": slot["failures"],
             "connects": slot["connects"],
             "latency_ms": slot["latency_us"] / 1000,
+            "check": self._prober.describe(upstream, endpoint["index"]),
         }
 
-    def _take_over(self) -> None:
-        """Make anew what a predecessor may have left half written."""
-        for endpoint in self._values.endpoints:
-            index = endpoint["index"]
-            with suppress(ValueError):  # no word of ours: it takes nothing
-                self._region.set_health(index, self._region.endpoint(index)["health"])
-
-    async def _serve(self, admin: "socket.socket") -> None:
-        self._take_over()
+    async def _work(self, admin: "socket.socket | None") -> None:
         loop = asyncio.get_running_loop()
         left: asyncio.Future[None] = loop.create_future()
+        loop.set_exception_handler(partial(_fail, left))
+        self._prober = Prober(loop, self._region, self._events, self._log)
+        self._prober.sync(self._values.upstreams)
+        loop.add_reader(self._channel.fileno(), self._hear, left)
+        async with AsyncExitStack() as at_exit:
+            at_exit.callback(self._prober.close)
+            if admin is not None:
+                await self._serve(admin, at_exit)
+            self._channel.send(Message(Kind.READY))
+            await left
+
+    async def _serve(self, admin: "socket.socket", at_exit: AsyncExitStack) -> None:
+        """Answer on the admin socket until `at_exit` is closed."""
         runner = web.ServerRunner(web.Server(self._answer, access_log=None))
+        at_exit.push_async_callback(runner.cleanup)
         await runner.setup()
         assert runner.server is not None  # setup made it
         # aiohttp's own site would bind the path anew; the master has bound it. It
@@ -138,12 +155,9 @@ class Steward:
         keep: dict[str, Any] = {}
         if sys.version_info >= (3, 13):
             keep["cleanup_socket"] = False
+        loop = asyncio.get_running_loop()
         server = await loop.create_unix_server(runner.server, sock=admin, **keep)
-        loop.add_reader(self._channel.fileno(), self._hear, left)
-        self._channel.send(Message(Kind.READY))
-        await left
-        server.close()
-        await runner.cleanup()
+        at_exit.callback(server.close)
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         methods = _METHODS.get(request.path)
@@ -197,4 +211,16 @@ class Steward:
             self._take_answer(message)
         elif message.kind is Kind.STOP:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
-            left.set_result(None)
+            if not left.done():
+                left.set_result(None)
+
+
+def _fail(
+    left: "asyncio.Future[None]",
+    _loop: asyncio.AbstractEventLoop,
+    context: dict[str, Any],
+) -> None:
+    """End on an error in a callback: the master starts a sound steward."""
+    error = context.get("exception") or RuntimeError(context["message"])
+    if not left.done():
+        left.set_exception(error)

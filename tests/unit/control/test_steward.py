@@ -62,6 +62,7 @@ def test_status_holds_workers_endpoints_listeners_and_totals(gateway):
         "failures": 1,
         "connects": 2,
         "latency_ms": 1.5,
+        "check": None,
     }
     assert status["listeners"] == [
         {
