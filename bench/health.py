@@ -5,9 +5,9 @@ Runs in: no process of the gateway.
     python bench/health.py [--endpoints 1000] [--interval 2s] [--seconds 20] [--tcp]
                            [--close] [--at-most PERCENT]
 
-One backend answers on every address of 127/8, so each endpoint is an address of its own.
-The CPU time is the steward's own (schedstat, in nanoseconds), between two moments after
-all endpoints were checked; the number of checks is what it counted meanwhile. By
+One backend answers on every address of 127/8, so each endpoint is an address of its
+own. The CPU time is the steward's own (schedstat, in nanoseconds), between two moments
+after all endpoints were checked; the number of checks is what it counted meanwhile. By
 `--close` the backend closes after each answer, so that every check has to connect;
 `--tcp` checks do so anyway. With `--at-most` the exit code is 1 if it took more.
 """
