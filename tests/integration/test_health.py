@@ -444,3 +444,33 @@ def test_an_endpoint_without_checks_has_none(rig: Rig) -> None:
     endpoint = gateway.endpoints()[origin.address]
     assert (endpoint["health"], endpoint["check"]) == ("unchecked", None)
     assert gateway.status()["events"] == []
+
+
+def test_health_survives_a_reload_and_checks_go_on(rig: Rig) -> None:
+    one, other = Service(rig), Service(rig)
+    one.answer = status(500)
+    gateway = rig.gateway(one, other, upstream={"health": FAST})
+    wait_health(gateway, one.address, "down")
+    wait_health(gateway, other.address, "up")
+    assert gateway.reload()[0] == 200
+
+    with gateway.client() as client:
+        answers = {client.ask("GET", "/").body for _ in range(6)}
+    assert answers == {other.origin.name.encode()}
+    wait_health(gateway, one.address, "down")
+    one.answer = None
+    wait_health(gateway, one.address, "up")
+
+
+def test_a_reload_without_checks_gives_the_endpoint_requests_again(rig: Rig) -> None:
+    service = Service(rig)
+    service.answer = status(500)
+    gateway = rig.gateway(service, upstream={"health": FAST})
+    wait_health(gateway, service.address, "down")
+    assert gateway.config is not None
+    del gateway.config["upstreams"]["main"]["health"]
+    gateway.configure(gateway.config)
+    assert gateway.reload()[0] == 200
+
+    wait_health(gateway, service.address, "unchecked")
+    assert gateway.fetch("GET", "/").status == 200
