@@ -34,6 +34,21 @@ _VALUES: dict[Kind, list[Any]] = {
     Kind.METHODS: [[], ["DELETE", "FOO"], "TRACE, TRACK", ["get"], ["CONNECT"], "A/B"],
     Kind.EJECT: ["off", "5/10s", "0/1s", "1000/24h", "often"],
 }
+_RETRIES: list[Any] = [
+    {},
+    {"on": ["connect", "reset", "timeout", "bad", 429, 500, 599], "tries": 8},
+    {"on": "connect, 503", "backoff": "25ms", "budget": "100%"},
+    {"methods": "all", "per_try": "1ms", "backoff": "10s"},
+    {"on": [503, 503]},
+    {"on": [404]},
+    {"on": []},
+    {"on": ["status"]},
+    {"tries": 9},
+    {"backoff": "11s"},
+    {"budget": -1},
+    {"method": "all"},
+    "always",
+]
 _NAMES = ["root", "nobody", "no-such-name"]
 _MATCHES: list[Any] = [
     {},
@@ -144,7 +159,7 @@ class Mutator:
         return [
             *(settings, settings, settings, settings, self._set_listener),
             *(self._set_endpoints, self._set_balance, self._set_match),
-            *(self._set_headers, self._set_headers, self._set_route),
+            *(self._set_headers, self._set_headers, self._set_route, self._set_retry),
             *(self._add_route, self._drop_something, self._misspell),
         ]
 
@@ -188,6 +203,10 @@ class Mutator:
         if self.random.random() < 0.5:
             keys = ["client", "path", "header:X-A", "cookie:a", "query"]
             upstream["hash_key"] = self.random.choice(keys)
+
+    def _set_retry(self, config: Table) -> None:
+        chosen = self.random.choice(_RETRIES)
+        self._one_of(config.get("upstreams", {}))["retry"] = copy.deepcopy(chosen)
 
     def _set_match(self, config: Table) -> None:
         chosen = self.random.choice(_MATCHES)
