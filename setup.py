@@ -28,7 +28,7 @@ FLOORS = [
         "atomics system words text hashing address chance memory wheel faults",
     ),
     ("native", "base", "llhttp"),
-    ("shared", "base", "region slots"),
+    ("shared", "base", "region slots places"),
     (
         "http",
         "base",
@@ -36,14 +36,18 @@ FLOORS = [
     ),
     ("route", "base http", "router readings"),
     ("telemetry", "base shared", "incidents clock logwriter accesslog"),
-    ("balance", "base shared", "policies budget attempt"),
+    ("balance", "base shared", "policies budget attempt endpoint"),
     (
         "plan",
-        "base http route telemetry balance",
+        "base shared http route telemetry balance",
         "table keeper answer gateway listener route upstream log plan",
     ),
     ("conn", "base shared route telemetry balance plan", "conn peer"),
-    ("balance", "base shared http telemetry plan conn", "key queue judge retry"),
+    (
+        "balance",
+        "base shared http telemetry plan conn",
+        "members key queue judge retry",
+    ),
     (
         "exchange",
         "base shared http route telemetry balance plan conn",

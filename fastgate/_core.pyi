@@ -13,6 +13,7 @@ __all__ = [
     "TOTALS",
     "Engine",
     "LineWriter",
+    "Members",
     "Plan",
     "Region",
     "native_versions",
@@ -51,8 +52,11 @@ class Region:
     @property
     def endpoints(self) -> int: ...
     @staticmethod
-    def create(workers: int, endpoints: int) -> Region:
-        """Make a new one: rows empty, endpoints up with weight 1.
+    def create(workers: int, endpoints: int, found: int = 0) -> Region:
+        """Make a new one: rows empty, slots unused.
+
+        endpoints  slots of those that configurations name
+        found      and of those that are found or added at run time
 
         Raises ValueError for counts out of range, OSError from the kernel.
         """
@@ -104,6 +108,51 @@ class Region:
 
     def set_endpoint(self, index: int, *, weight: int) -> None:
         """Weight 1..256."""
+
+@final
+class Members:
+    """One writer's part of the endpoints in shared memory: see places.pyx."""
+
+    def __init__(self, region: Region, *, found: bool = False) -> None:
+        """Take the steward's part, for what no configuration names, or the master's."""
+
+    @property
+    def room(self) -> int:
+        """Rows of this part, used or not."""
+
+    def take(
+        self,
+        upstream: str,
+        address: str,
+        *,
+        family: str,
+        host: str | None,
+        port: int,
+        scope: int = 0,
+        weight: int = 1,
+        health: str = "unchecked",
+        lanes: int = 0xFF,
+    ) -> int:
+        """Make an endpoint a member of an upstream; returns its slot.
+
+        host   a literal, or a path; None: its name did not resolve
+        weight, health  that a newcomer begins with
+        lanes  the generations that have it, a bit each
+        A member already, at the same address, keeps its slot and what is known of it.
+        Raises ValueError for what has no meaning, IndexError when no row is free.
+        """
+
+    def give_up(self, index: int, lanes: int = 0xFF) -> None:
+        """Let these generations have it no more; without any, it is nobody's."""
+
+    def weigh(self, index: int, weight: int) -> None:
+        """Its configuration says this weight: it holds if that said another before."""
+
+    def publish(self) -> None:
+        """Let workers see what changed."""
+
+    def slots(self) -> list[tuple[int, int]]:
+        """Members of this part: (slot, lanes)."""
 
 @final
 class Plan:
@@ -159,9 +208,11 @@ class Engine:
         plan: Plan,
         listeners: Sequence[tuple[int, int]],
         access_log_fd: int = -1,
+        lanes: int = 0xFF,
     ) -> None:
         """Serve `listeners`: (socket descriptor, index into the plan's listeners).
 
+        lanes  the bit of this generation among the members of upstreams
         The log's descriptor is the engine's from here on. The sockets stay the
         caller's: `drain` empties their queues and watches them no more.
         """
@@ -189,6 +240,9 @@ class Engine:
     def reopen_log(self, fd: int) -> None:
         """Write what is held to the old descriptor, close it, go on with `fd`."""
 
+    def follow(self) -> None:
+        """Take in which endpoints there are, if that has changed."""
+
     def flush_log(self) -> None: ...
     def log_state(self) -> tuple[int, int, bool]:
         """Access log lines lost so far, errno of the last write, and if none waits."""
@@ -199,9 +253,10 @@ class Engine:
         """Take what the error log has to tell, and the count of what was lost.
 
         leaving  also what is held back: there will be no other time.
-        Each is (kind, endpoint, listener, reason, errno, rule, offset, request line,
-        how many like it were held back, route, other route): an IncidentKind of
-        incidents.pxd, indexes into the plan or -1, the fault's word, 0 or None for
+        Each is (kind, (upstream, address) or None, listener, reason, errno, rule,
+        offset, request line, how many like it were held back, route, other route): an
+        IncidentKind of incidents.pxd, indexes into the plan or -1, the fault's word,
+        0 or None for
         what is not known. The other route may be a word of readings.pxd.
         """
 

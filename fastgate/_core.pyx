@@ -13,8 +13,8 @@ from fastgate.dataplane.http.message cimport (
 )
 from fastgate.dataplane.http.methods cimport MAX_METHOD_BYTES
 from fastgate.dataplane.http.rules cimport MAX_RULES
-from fastgate.dataplane.plan.upstream cimport MAX_UNIX_PATH_BYTES
 from fastgate.dataplane.shared.region cimport MAX_ENDPOINTS, MAX_WORKERS
+from fastgate.dataplane.shared.places cimport MAX_UNIX_PATH_BYTES
 from fastgate.dataplane.shared.slots cimport MAX_WEIGHT
 from fastgate.dataplane.telemetry.accesslog cimport MIN_LOG_BYTES
 
@@ -23,6 +23,7 @@ from fastgate.dataplane.engine.engine import Engine
 from fastgate.dataplane.telemetry.logwriter import LineWriter
 from fastgate.dataplane.native.llhttp import native_versions
 from fastgate.dataplane.plan.plan import Plan
+from fastgate.dataplane.shared.places import Members
 from fastgate.dataplane.shared.slots import GAUGES, TOTALS, Region
 
 # What compiled code has room for, by the names of config/bounds.py, which a
@@ -45,5 +46,5 @@ LIMITS = {
 
 __all__ = [
     "FAULTS", "GAUGES", "LIMITS", "TOTALS",
-    "Engine", "LineWriter", "Plan", "Region", "native_versions",
+    "Engine", "LineWriter", "Members", "Plan", "Region", "native_versions",
 ]

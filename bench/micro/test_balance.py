@@ -18,8 +18,8 @@ from contextlib import contextmanager
 import balance_probe as probe
 import base_probe
 import pytest
-from fastgate.dataplane.shared.slots import Region
 from pytest_benchmark.fixture import BenchmarkFixture
+from support.regions import region_of
 
 LOOPS = 200_000
 ROUNDS = 9
@@ -60,7 +60,7 @@ def beside(endless: Callable[[], object]) -> Iterator[None]:
 @pytest.mark.parametrize("company", ["alone", "contended"])
 @pytest.mark.parametrize("what", ["lease-settle", "cell-only", "fetch-add"])
 def test_lease(benchmark: BenchmarkFixture, what: str, company: str) -> None:
-    region = Region.create(16, 2)
+    region = region_of(16, 2)
     turn, args, other = {
         "lease-settle": (probe.time_lease_settle, (region, 0), (region, 1)),
         "cell-only": (probe.time_cells, (region, 0), (region, 1)),
@@ -77,14 +77,14 @@ def test_lease(benchmark: BenchmarkFixture, what: str, company: str) -> None:
 
 @pytest.mark.parametrize("workers", [2, 16, 64])
 def test_in_flight(benchmark: BenchmarkFixture, workers: int) -> None:
-    run(benchmark, probe.time_in_flight, Region.create(workers, 2), loops=LOOPS)
+    run(benchmark, probe.time_in_flight, region_of(workers, 2), loops=LOOPS)
 
 
 @pytest.mark.parametrize("n", [3, 16, 256])
 @pytest.mark.parametrize("weights", ["equal", "mixed"])
 @pytest.mark.parametrize("policy", list(probe.POLICIES))
 def test_pick(benchmark: BenchmarkFixture, policy: str, weights: str, n: int) -> None:
-    region = Region.create(4, n)
+    region = region_of(4, n)
     if weights == "mixed":
         for index in range(n):
             region.set_endpoint(index, weight=1 + index % 5)
@@ -110,7 +110,7 @@ def test_parse_address(benchmark: BenchmarkFixture, text: bytes) -> None:
 @pytest.mark.parametrize("members", [10, 1000])
 def test_refusal(benchmark: BenchmarkFixture, members: int) -> None:
     """What is refused costs the same, however many endpoints are full."""
-    region = Region.create(1, members)
+    region = region_of(1, members)
     group = probe.Group("round-robin", range(members))
     for i in range(members):
         group.set_full(i)

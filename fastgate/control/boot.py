@@ -5,19 +5,18 @@ Runs in: master.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastgate._core import Region
 from fastgate.config.bounds import WORKERS
 from fastgate.control.channel import Logs
 from fastgate.control.generation import Generation, begin
-from fastgate.control.health import first_health
 from fastgate.control.logs import ErrorLog, Log, open_log, reason
+from fastgate.control.membership import Membership
 from fastgate.control.pidfile import PidFile
-from fastgate.control.plan import PlanValues
 from fastgate.control.resolve import Names, StoppedError, hosts_of, resolve
 from fastgate.control.signals import SignalQueue
 from fastgate.control.slot import Slot
@@ -37,6 +36,10 @@ if TYPE_CHECKING:
 
 # Room to grow on a small machine. Loads are sums over all rows, so not many more.
 _LEAST_ROWS = 8
+# Slots beyond those of two configurations like the first; memory is taken as they are.
+_SPARE_SLOTS = 1024
+# For endpoints that no configuration names.
+_FOUND_SLOTS = 4096
 
 
 @dataclass
@@ -55,6 +58,7 @@ class Estate:
     log: ErrorLog
     admin: "socket.socket | None"
     region: Region
+    membership: Membership
     pid_file: PidFile | None
     current: Generation
     generations: list[Generation]
@@ -86,36 +90,10 @@ class Estate:
                 return generation
         return self.current
 
-    def take_endpoints(self, values: PlanValues) -> None:
-        """Give the endpoints of a new generation their slots in shared memory.
-
-        Raises StartError where they are not those that were there at the start.
-        """
-        now, then = (
-            [
-                (one["name"], [e["address"] for e in one["endpoints"]])
-                for one in upstreams
-            ]
-            for upstreams in (values.upstreams, self.current.values.upstreams)
-        )
-        if now != then:
-            raise StartError("other upstreams or endpoints take a restart")
-
-    def settle_endpoints(self, old: PlanValues, new: PlanValues) -> None:
-        """Write what a generation that takes over says of endpoints; health stays.
-
-        But one whose name stands for nothing now is down, and one whose name does
-        again is to be found out about.
-        """
-        begun = zip(old.endpoints, first_healths(new), strict=True)
-        for was, (now, health) in begun:
-            self.region.set_endpoint(now["index"], weight=now["weight"])
-            if was["up"] != now["up"]:
-                self.region.set_health(now["index"], health)
-
     def retire(self, generation: Generation) -> None:
         """Forget a generation whose last worker has gone."""
         generation.close_logs()
+        self.membership.end(generation.lane)
         self.generations.remove(generation)
 
     def close_others(self, mine: Generation) -> None:
@@ -197,18 +175,20 @@ def prepare(
     region = _make_region(
         rows, sum(len(u.endpoints) for u in config.upstreams.values())
     )
+    membership = Membership(region)
     first = begin(
         config,
         names,
         log,
         number=1,
         rows=range(rows),
-        take_endpoints=lambda values: place_endpoints(region, values),
+        membership=membership,
     )
     estate = Estate(
         log=log,
         admin=None,
         region=region,
+        membership=membership,
         pid_file=None,
         current=first,
         generations=[first],
@@ -235,21 +215,6 @@ def worker_rows(workers: int) -> int:
     return min(WORKERS, max(_LEAST_ROWS, 2 * workers, 2 * len(os.sched_getaffinity(0))))
 
 
-def place_endpoints(region: Region, values: PlanValues) -> None:
-    """Write what the configuration says of each endpoint into its slot."""
-    for endpoint, health in first_healths(values):
-        region.set_endpoint(endpoint["index"], weight=endpoint["weight"])
-        region.set_health(endpoint["index"], health)
-
-
-def first_healths(values: PlanValues) -> Iterator[tuple[dict[str, Any], str]]:
-    """Give every endpoint, and the health it begins with."""
-    for upstream in values.upstreams:
-        for endpoint in upstream["endpoints"]:
-            rules, has_place = upstream["health"], endpoint["up"]
-            yield endpoint, first_health(rules, has_place=has_place)
-
-
 def announce(listeners: list[BoundListener], log: Log) -> None:
     """Say what is listened on."""
     for listener in listeners:
@@ -274,10 +239,12 @@ def _resolve_all(config: "Config", signals: SignalQueue, log: Log) -> Names:
 
 
 def _make_region(workers: int, endpoints: int) -> Region:
-    """Make the shared memory. Raises StartError past its limits."""
+    """Make the shared memory. Raises StartError past its limits.
+
+    endpoints  that the first configuration names; later ones may name more
+    """
     try:
-        # Where no route has an upstream, a slot that nobody uses.
-        return Region.create(workers, max(1, endpoints))
+        return Region.create(workers, 2 * endpoints + _SPARE_SLOTS, _FOUND_SLOTS)
     except OSError as error:
         raise StartError(f"cannot make shared memory: {reason(error)}") from None
     except ValueError as error:

@@ -196,6 +196,7 @@ def _be_worker(
             generation.plan,
             [(sock.fileno(), index) for index, sock in enumerate(sockets)],
             generation.access_log_fd,
+            generation.lane,
         )
 
     try:

@@ -19,7 +19,7 @@ not help the gateway ends. At most two generations are alive.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -46,6 +46,7 @@ from fastgate.errors import StartError
 
 if TYPE_CHECKING:
     from fastgate.config.model import Config
+    from fastgate.control.membership import Membership
 
 # For leaving at once, and beyond the drain: what closing takes a sound child.
 LEAVE_WITHIN_S = 1.0
@@ -63,6 +64,7 @@ class Stage(Enum):
 class Generation:
     """What a generation owns. Its children inherit it by fork.
 
+    lane           its bit among the endpoints of shared memory
     access_log_fd  -1 when there is none
     error_log_fd   of the newest file: the master's own log may be busy with an older
     slots          one for each worker
@@ -74,6 +76,7 @@ class Generation:
     listeners: list[BoundListener]
     values: PlanValues
     plan: Plan
+    lane: int
     access_log_fd: int
     error_log_fd: int
     slots: list[Slot]
@@ -129,16 +132,16 @@ def begin(
     *,
     number: int,
     rows: Sequence[int],
-    take_endpoints: Callable[[PlanValues], None],
+    membership: "Membership",
     before: Generation | None = None,
 ) -> Generation:
     """Make a generation, all but its processes: limits, logs, sockets, plan.
 
-    names           what the hosts of listeners and endpoints stand for
-    rows            of shared memory, that are free: at least one for each worker
-    take_endpoints  gives every endpoint its place in shared memory
-    before          the one that serves, whose sockets and logs are taken over where
-                    they are the same
+    names       what the hosts of listeners and endpoints stand for
+    rows        of shared memory, that are free: at least one for each worker
+    membership  gives every endpoint its slot in shared memory
+    before      the one that serves, whose sockets and logs are taken over where
+                they are the same
     Raises StartError; what was done until then is undone.
     """
     gateway = config.gateway
@@ -163,7 +166,8 @@ def begin(
         values = make_plan(config, listeners, log, names)
         _refuse_loops(values)
         values.gateway["max_conns"] = max_connections
-        take_endpoints(values)
+        lane = membership.begin(values.upstreams)
+        undo.callback(membership.end, lane)
         try:
             plan = Plan(
                 gateway=values.gateway,
@@ -181,6 +185,7 @@ def begin(
         listeners=listeners,
         values=values,
         plan=plan,
+        lane=lane,
         access_log_fd=access_log_fd,
         error_log_fd=error_log_fd,
         slots=[Slot(i, rows[i], number) for i in range(gateway.workers)],

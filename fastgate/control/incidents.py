@@ -24,7 +24,8 @@ TOO_MANY_READINGS = -2
 class Incident(NamedTuple):
     """What Engine.take_incidents gives; 0, -1 or None for what is not known.
 
-    endpoint, listener  indexes into the plan
+    endpoint  its upstream, an index into the plan, and its address
+    listener  an index into the plan
     rule_at   offset of the byte of the head that broke the rule
     request   the request line
     held      how many like it were held back before it
@@ -32,7 +33,7 @@ class Incident(NamedTuple):
     """
 
     kind: int
-    endpoint: int
+    endpoint: tuple[int, str] | None
     listener: int
     reason: str
     os_error: int
@@ -50,11 +51,6 @@ class Teller:
     def __init__(self, values: "PlanValues", log: "Log") -> None:
         self._values = values
         self._log = log
-        self._places = [
-            f"endpoint {endpoint['address']} (upstream {upstream['name']})"
-            for upstream in values.upstreams
-            for endpoint in upstream["endpoints"]
-        ]
         self._refusals = {
             AMBIGUOUS_PATH: self._ambiguity,
             LOOP: self._loop,
@@ -81,7 +77,7 @@ class Teller:
             return f"{self._listener(incident.listener)}: {self._limit(incident)}"
         if kind in self._refusals:
             return self._refusals[kind](incident)
-        place = self._places[incident.endpoint]
+        place = self._endpoint(incident.endpoint)
         if kind == EJECTED:
             return f"{place} is ejected: it failed too often in a row"
         if kind == BACK:
@@ -126,6 +122,13 @@ class Teller:
         request = incident.request.decode("latin-1")
         place = self._listener(incident.listener)
         return f'{place}: refused, {incident.reason} ({setting}), for "{request}"'
+
+    def _endpoint(self, place: tuple[int, str] | None) -> str:
+        if place is None:
+            return "an endpoint"
+        upstream, address = place
+        name = self._values.upstreams[upstream]["name"]
+        return f"endpoint {address} (upstream {name})"
 
     def _route(self, index: int) -> str:
         if index < 0:

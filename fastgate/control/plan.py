@@ -41,7 +41,7 @@ _FAMILIES = {int(socket.AF_INET): "inet", int(socket.AF_INET6): "inet6"}
 
 @dataclass(frozen=True, slots=True)
 class PlanValues:
-    """The arguments of `_core.Plan`, plain values throughout."""
+    """The arguments of `_core.Plan`, plain values throughout, and the endpoints."""
 
     gateway: dict[str, Any]
     listeners: list[dict[str, Any]]
@@ -50,7 +50,7 @@ class PlanValues:
 
     @property
     def endpoints(self) -> list[dict[str, Any]]:
-        """Every endpoint, in the order of its `index`."""
+        """Every endpoint. Its `index`, its slot, is given by Membership."""
         return [e for upstream in self.upstreams for e in upstream["endpoints"]]
 
 
@@ -67,16 +67,12 @@ def make_plan(
     """
     names = Names() if names is None else names
     upstreams: list[dict[str, Any]] = []
-    first = 0
     for name, upstream in config.upstreams.items():
         values = _upstream(name, upstream, config.gateway)
-        values["first_endpoint"] = first
         values["endpoints"] = [
-            _endpoint(name, endpoint, names, log) | {"index": index}
-            for index, endpoint in enumerate(upstream.endpoints, first)
+            _endpoint(name, endpoint, names, log) for endpoint in upstream.endpoints
         ]
         upstreams.append(values)
-        first += len(upstream.endpoints)
     indexes = {name: index for index, name in enumerate(config.upstreams)}
     listeners = [_listener(listener, config) for listener in bound]
     pages = Pages(config.gateway.error_pages)

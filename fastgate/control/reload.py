@@ -230,7 +230,7 @@ class Reloads:
                 self._log,
                 number=estate.next_number(),
                 rows=rows,
-                take_endpoints=estate.take_endpoints,
+                membership=estate.membership,
                 before=estate.current,
             )
         except FastgateError as error:
@@ -258,7 +258,7 @@ class Reloads:
             fd = -1
         estate.log.change(gateway.error_log, gateway.log_level, fd)
         renew(new.listeners, gateway)
-        estate.settle_endpoints(old.values, new.values)
+        estate.membership.settle(new.values.upstreams)
         new.stage = Stage.SERVING
         estate.current = new
         before = {one.place: one for one in old.listeners}

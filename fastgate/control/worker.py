@@ -112,6 +112,8 @@ class Worker:
 
     def _beat(self) -> None:
         self._region.heartbeat(self._row)
+        # Traffic does it too, but there may be none.
+        self._engine.follow()
         self._teller.tell(self._engine)
         self._drops.look(*self._engine.log_state())
         self._log.check()

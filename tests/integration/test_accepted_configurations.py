@@ -78,21 +78,26 @@ def accepted(path: Path) -> Loaded | None:
 def status_of(estate: Estate, origin: socket.socket) -> int:
     """Be all workers in this process, their client and their endpoint: the status."""
     with ExitStack() as at_exit:
+        generation = estate.current
+        sockets = [set(one.sockets) for one in generation.listeners]
+        for sock in set().union(*sockets):
+            sock.listen(64)
         pairs = [
-            (sock.fileno(), index)
-            for index, listener in enumerate(estate.listeners)
-            for sock in set(listener.sockets)
+            (sock.fileno(), index) for index, own in enumerate(sockets) for sock in own
         ]
-        log_fd = estate.access_log_fd
+        log_fd = generation.access_log_fd
         engine = Engine(
-            estate.region, 0, estate.plan, pairs, os.dup(log_fd) if log_fd >= 0 else -1
+            estate.region,
+            0,
+            generation.plan,
+            pairs,
+            os.dup(log_fd) if log_fd >= 0 else -1,
+            generation.lane,
         )
         at_exit.callback(engine.close)
-        address = estate.listeners[0].sockets[0].getsockname()
-        client = at_exit.enter_context(
-            socket.socket(estate.listeners[0].sockets[0].family)
-        )
-        client.connect(address)
+        first = generation.listeners[0].sockets[0]
+        client = at_exit.enter_context(socket.socket(first.family))
+        client.connect(first.getsockname())
         client.sendall(REQUEST)
         client.setblocking(False)
         others: list[socket.socket] = []

@@ -116,6 +116,65 @@ def test_a_listener_comes_and_another_goes(rig: Rig) -> None:
     gateway.checks_quiet = False
 
 
+def test_an_endpoint_comes_and_another_goes_and_one_keeps_its_counts(rig: Rig) -> None:
+    kept, gone, new = (rig.origin() for _ in range(3))
+    gateway = rig.gateway(kept, gone)
+    for _ in range(4):
+        assert gateway.fetch("GET", "/").status == 200
+    before = gateway.endpoints()[kept.address]
+    reload(gateway, upstreams={"main": {"endpoints": [new.address, kept.address]}})
+    wait_left(gateway, 1)
+    served = len(gone.requests)
+    for _ in range(4):
+        assert gateway.fetch("GET", "/").status == 200
+
+    assert len(gone.requests) == served
+    assert len(new.requests) == 2
+    assert gateway.endpoints()[kept.address]["total"] == before["total"] + 2
+    assert list(gateway.endpoints()) == [new.address, kept.address]
+
+
+def test_an_upstream_comes_with_its_route(rig: Rig) -> None:
+    first, second = rig.origin(), rig.origin()
+    gateway = rig.gateway(first)
+    reload(
+        gateway,
+        upstreams={
+            "other": {"endpoints": [second.address]},
+            "main": {"endpoints": [first.address]},
+        },
+        routes=[{"name": "main", "upstream": "other"}],
+    )
+
+    assert gateway.fetch("GET", "/").status == 200
+    assert (len(first.requests), len(second.requests)) == (0, 1)
+
+
+def test_endpoints_change_through_many_reloads_under_load(rig: Rig) -> None:
+    origins = [rig.origin() for _ in range(6)]
+    gateway = rig.gateway(*origins[:3], workers=2)
+    failures: list[int] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            status = gateway.fetch("GET", "/").status
+            if status != 200:
+                failures.append(status)
+
+    asking = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in asking:
+        thread.start()
+    for turn in range(8):
+        chosen = [origins[(turn + k) % 6].address for k in range(3)]
+        reload(gateway, upstreams={"main": {"endpoints": chosen}})
+    over.set()
+    for thread in asking:
+        thread.join()
+
+    assert failures == []
+
+
 def test_logs_and_their_level_change(rig: Rig) -> None:
     gateway = rig.gateway(rig.origin(), routes=says("here"))
     access, error = (Path(rig.directory, name) for name in ("access", "error"))

@@ -99,6 +99,7 @@ cdef class Upstream:
         w.upstream_plans = &self.plan
         w.n_upstreams = 1
         w.n_endpoints = n
+        w.n_used = n
         w.shared = &region.shared
         w.row = slots.worker_row(w.shared, 0)
         w.now_ms = 1000

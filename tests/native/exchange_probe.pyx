@@ -12,9 +12,10 @@ from libc.string cimport memcpy
 
 from fastgate.dataplane.balance.attempt cimport WaitQueue
 from fastgate.dataplane.balance.budget cimport RetryBudget
-from fastgate.dataplane.balance.policies cimport (
-    Group, group_free, group_init, set_full,
+from fastgate.dataplane.balance.members cimport (
+    members_follow, members_free, members_make,
 )
+from fastgate.dataplane.balance.policies cimport set_full
 from fastgate.dataplane.base.atomics cimport fg_load, fg_load32
 from fastgate.dataplane.base.faults cimport (
     FAULT_COUNT, FAULT_DRAINED, FAULT_NONE, FAULT_PARTIAL, fault_info,
@@ -41,6 +42,9 @@ from fastgate.dataplane.http.message cimport Parser
 from fastgate.dataplane.http.outgoing cimport Framing, RequestFacts
 from fastgate.dataplane.plan.answer cimport Page
 from fastgate.dataplane.plan.upstream cimport UpstreamPlan
+from fastgate.dataplane.shared.places cimport (
+    ALL_LANES, membership_version, slots_used,
+)
 from fastgate.dataplane.shared.slots cimport STATUS_CLASSES, in_flight, worker_row
 from fastgate.dataplane.telemetry.accesslog cimport log_close, log_flush, log_open
 from fastgate.dataplane.telemetry.clock cimport clock_start, clock_tick
@@ -297,15 +301,12 @@ cdef class Gate:
 
     def __cinit__(self, Region region, Plan plan, int log_fd=-1):
         cdef Worker *w = <Worker *>calloc(1, sizeof(Worker))
-        cdef const UpstreamPlan *u
-        cdef int i, k
-        if plan.n_endpoints > region.shared.n_endpoints:
-            raise IndexError("the region has fewer endpoints than the plan")
+        cdef int n = slots_used(&region.shared)
         self.region = region
         self.plan = plan
         self.worker = w
         self.head = <Head *>calloc(1, sizeof(Head))
-        self.open_ = [0] * plan.n_endpoints
+        self.open_ = [0] * n
         self.asked = []
         self.clients = []
         self.origins = []
@@ -315,10 +316,10 @@ cdef class Gate:
         w.gateway = &plan.gateway
         w.listeners = plan.listeners
         w.upstream_plans = plan.upstreams
-        w.endpoint_plans = plan.endpoints
         w.routes = plan.routes
         w.router = plan.router.table
-        w.n_endpoints = plan.n_endpoints
+        w.n_endpoints = n
+        w.lanes = ALL_LANES
         w.n_upstreams = plan.n_upstreams
         w.shared = &region.shared
         w.row = worker_row(w.shared, 0)
@@ -328,15 +329,10 @@ cdef class Gate:
         slab_init(&w.exchanges, sizeof(Exchange))
         w.random.s[0] = 1       # the same draws in every run
         w.incidents = incidents_make()
-        w.ejected = <uint8_t *>calloc(w.n_endpoints, 1)
         w.budgets = <RetryBudget *>calloc(w.n_upstreams, sizeof(RetryBudget))
         w.queues = <WaitQueue *>calloc(w.n_upstreams, sizeof(WaitQueue))
-        w.groups = <Group *>calloc(w.n_upstreams, sizeof(Group))
-        for i in range(w.n_upstreams):
-            u = &w.upstream_plans[i]
-            group_init(&w.groups[i], u.policy, u.n_endpoints, u.hash_bound_percent, 0)
-            for k in range(u.n_endpoints):
-                w.groups[i].members[k] = u.first_endpoint + k
+        members_make(w)
+        members_follow(w, membership_version(w.shared))
         log_open(
             &w.log, log_fd, plan.log.access_log_format,
             plan.log.access_log_buffer_bytes, 1 << 20,
@@ -347,18 +343,14 @@ cdef class Gate:
     def __dealloc__(self):
         cdef Worker *w = self.worker
         cdef uint32_t n
-        cdef int i
         log_close(&w.log, 0)
         for n in range(w.exchanges.made):
             free((<Exchange *>slab_at(&w.exchanges, n)).head.data)
         slab_free(&w.exchanges)
-        for i in range(w.n_upstreams):
-            group_free(&w.groups[i])
+        members_free(w)
         wheel_close(&w.wheel)
-        free(w.groups)
         free(w.queues)
         free(w.budgets)
-        free(w.ejected)
         free(w.incidents)
         free(self.head)
         free(w)
@@ -367,15 +359,15 @@ cdef class Gate:
         """A connection to `endpoint` opens, 1, or closes, -1."""
         cdef Worker *w = self.worker
         cdef const UpstreamPlan *u = (
-            &w.upstream_plans[w.endpoint_plans[endpoint].upstream]
+            &w.upstream_plans[w.endpoints[endpoint].upstream]
         )
         self.open_[endpoint] += by
         if u.upstream_max:
             if self.open_[endpoint] > u.upstream_max:
                 self.complaints.append(f"too many connections to {endpoint}")
             set_full(
-                &w.groups[w.endpoint_plans[endpoint].upstream],
-                endpoint - u.first_endpoint, self.open_[endpoint] >= u.upstream_max,
+                &w.groups[w.endpoints[endpoint].upstream],
+                w.endpoints[endpoint].member, self.open_[endpoint] >= u.upstream_max,
             )
         return 0
 

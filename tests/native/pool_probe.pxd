@@ -2,13 +2,14 @@
 
 from fastgate.dataplane.conn cimport conn
 from fastgate.dataplane.h1 cimport connections
-from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
+from fastgate.dataplane.balance.endpoint cimport Endpoint
+from fastgate.dataplane.plan.upstream cimport UpstreamPlan
 
 
 cdef class Pools:
     cdef conn.Worker *worker
     cdef connections.H1Origin *origins
     cdef UpstreamPlan *upstreams
-    cdef EndpointPlan *endpoints
+    cdef Endpoint *endpoints
     cdef readonly int count
     cdef connections.H1Origin *at(self, int number) except NULL

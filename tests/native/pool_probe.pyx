@@ -7,10 +7,11 @@ their callers.
 from libc.stdlib cimport calloc, free
 
 from fastgate.dataplane.balance cimport policies
+from fastgate.dataplane.balance.endpoint cimport Endpoint
 from fastgate.dataplane.base.wheel cimport wheel_close, wheel_init
 from fastgate.dataplane.conn cimport conn
 from fastgate.dataplane.h1 cimport connections, pool
-from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
+from fastgate.dataplane.plan.upstream cimport UpstreamPlan
 
 
 cdef class Pools:
@@ -31,15 +32,15 @@ cdef class Pools:
         self.upstreams = <UpstreamPlan *>calloc(
             w.n_upstreams, sizeof(UpstreamPlan)
         )
-        self.endpoints = <EndpointPlan *>calloc(
-            w.n_endpoints, sizeof(EndpointPlan)
-        )
+        self.endpoints = <Endpoint *>calloc(w.n_endpoints, sizeof(Endpoint))
+        w.is_member = <unsigned char *>calloc(w.n_endpoints, 1)
         self.origins = <connections.H1Origin *>calloc(
             count, sizeof(connections.H1Origin)
         )
         self.count = count
         w.upstream_plans = self.upstreams
-        w.endpoint_plans = self.endpoints
+        w.endpoints = self.endpoints
+        w.n_used = w.n_endpoints
         for i in range(w.n_upstreams):
             policies.group_init(
                 &w.groups[i], policies.policy_named("round-robin"), sizes[i], 0, 0
@@ -48,11 +49,13 @@ cdef class Pools:
             for k in range(<int>sizes[i]):
                 w.groups[i].members[k] = first + k
                 self.endpoints[first + k].upstream = i
-            self.upstreams[i].first_endpoint = first
-            self.upstreams[i].n_endpoints = sizes[i]
+                self.endpoints[first + k].member = k
+                w.is_member[first + k] = True
+            self.upstreams[i].upstream_pool = count
             self.upstreams[i].upstream_max = most[i]
             first += sizes[i]
         connections.h1_make(w)
+        pool.pools_follow(w)
         for i in range(count):
             self.origins[i].endpoint = -1
             self.origins[i].keep_ms = -1
@@ -66,6 +69,7 @@ cdef class Pools:
         free(self.worker.groups)
         free(self.upstreams)
         free(self.endpoints)
+        free(self.worker.is_member)
         free(self.origins)
         free(self.worker)
 

@@ -21,7 +21,7 @@ cdef class Marked(Mapping):
     @staticmethod
     def create(int workers, int endpoints):
         cdef Marked region = Marked.__new__(Marked)
-        region.make(workers, endpoints, declare_with_marks)
+        region.make(workers, endpoints, 0, declare_with_marks)
         return region
 
     @staticmethod

@@ -16,7 +16,8 @@ from typing import Any
 
 from fastgate._core import GAUGES, Engine, Plan, Region
 from fastgate.config.model import Config
-from fastgate.control.plan import make_plan
+from fastgate.control.membership import Membership
+from fastgate.control.plan import PlanValues, make_plan
 from fastgate.control.sockets import BoundListener, Place
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -36,7 +37,7 @@ class _Silent:
     info = warning = alert = debug
 
 
-def plan_of(
+def values_of(
     endpoints: list[str],
     *,
     upstream: dict[str, Any] | None = None,
@@ -44,7 +45,7 @@ def plan_of(
     path: str = "/",
     routes: list[dict[str, Any]] | None = None,
     **settings: Any,
-) -> Plan:
+) -> PlanValues:
     """One listener, one route to one upstream: all named `main`.
 
     upstream, listener  further keys of theirs
@@ -65,7 +66,10 @@ def plan_of(
     )
     place = Place(socket.AF_INET, "127.0.0.1", 80)
     bound = BoundListener(place, "main", "127.0.0.1:80", 80, "http", [], False)
-    values = make_plan(config, [bound], _Silent())
+    return make_plan(config, [bound], _Silent())
+
+
+def plan_of(values: PlanValues) -> Plan:
     return Plan(
         gateway=values.gateway,
         listeners=values.listeners,
@@ -107,7 +111,7 @@ class Lab:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
         self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         settings.setdefault("access_log", "off" if log_fd < 0 else "stdout")
-        plan = plan_of(
+        values = values_of(
             [at(one) for one in self.services],
             upstream=upstream,
             listener=listener,
@@ -116,9 +120,15 @@ class Lab:
         )
         self.slot = slot
         self.region = Region.create(slot + 1, max(endpoints, 1) + spare)
+        lane = Membership(self.region).begin(values.upstreams)
         self.region.begin_worker(slot, os.getpid(), 1)
         self.engine = Engine(
-            self.region, slot, plan, [(self.listener.fileno(), 0)], log_fd
+            self.region,
+            slot,
+            plan_of(values),
+            [(self.listener.fileno(), 0)],
+            log_fd,
+            lane,
         )
 
     def _listen(self) -> socket.socket:

@@ -103,7 +103,7 @@ cdef void note_returns(Worker *w) noexcept nogil:
     cdef int i
     if w.n_ejected == 0:
         return
-    for i in range(w.n_endpoints):
+    for i in range(w.n_used):
         slot = endpoint_slot(w.shared, i)
         if w.ejected[i] and fg_load(&slot.skip_until_ms) <= w.now_ms:
             w.ejected[i] = 0

@@ -17,6 +17,9 @@ cdef extern from * nogil:
     /* A word with ONE writer: no lock prefix, readers see old or new. */
     #define fg_bump(p, d)   fg_store((p), fg_load(p) + (d))
     #define fg_bump32(p, d) fg_store32((p), fg_load32(p) + (d))
+    /* What was written before the one is seen by whoever sees it by the other. */
+    #define fg_publish(p, v)    __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+    #define fg_observe(p)       __atomic_load_n((p), __ATOMIC_ACQUIRE)
     static inline int fg_cas32(int32_t *p, int32_t expected, int32_t wanted) {
         return __atomic_compare_exchange_n(p, &expected, wanted, 0,
                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
@@ -28,4 +31,6 @@ cdef extern from * nogil:
     void fg_store(int64_t *p, int64_t value) noexcept
     void fg_bump(int64_t *p, int64_t delta) noexcept
     void fg_bump32(int32_t *p, int32_t delta) noexcept
+    void fg_publish(int64_t *p, int64_t value) noexcept
+    int64_t fg_observe(const int64_t *p) noexcept
     bint fg_cas32(int32_t *p, int32_t expected, int32_t wanted) noexcept

@@ -21,6 +21,7 @@ cdef extern from "<errno.h>" nogil:
         ECONNABORTED
 
 cdef extern from "<unistd.h>" nogil:
+    int getpid() noexcept
     int close(int fd)
     ssize_t read(int fd, void *buf, size_t n)
     ssize_t write(int fd, const void *buf, size_t n)

@@ -16,6 +16,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from fastgate.dataplane.balance.attempt cimport WaitQueue
 from fastgate.dataplane.balance.budget cimport RetryBudget
+from fastgate.dataplane.balance.endpoint cimport Endpoint
 from fastgate.dataplane.balance.policies cimport Group
 from fastgate.dataplane.base.chance cimport Random
 from fastgate.dataplane.base.memory cimport (
@@ -25,7 +26,7 @@ from fastgate.dataplane.base.wheel cimport Timer, Wheel
 from fastgate.dataplane.plan.gateway cimport GatewayPlan
 from fastgate.dataplane.plan.listener cimport ListenerPlan
 from fastgate.dataplane.plan.route cimport RoutePlan
-from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
+from fastgate.dataplane.plan.upstream cimport UpstreamPlan
 from fastgate.dataplane.route.router cimport Table
 from fastgate.dataplane.shared.region cimport Shared
 from fastgate.dataplane.shared.slots cimport WorkerRow
@@ -107,19 +108,23 @@ cdef struct Worker:
     const GatewayPlan *gateway
     const ListenerPlan *listeners
     const UpstreamPlan *upstream_plans
-    const EndpointPlan *endpoint_plans
     const RoutePlan *routes
     const Table *router
-    int n_endpoints
     int n_upstreams
     # shared memory, borrowed
     Shared *shared
     WorkerRow *row
+    int n_endpoints             # slots that there are
+    int n_used                  # those that may have a member are the first
+    int lanes                   # the bit of this generation
     # this worker's own tables
     Slab *sockets[KIND_COUNT]   # [Kind] where its Conns are; NULL: it has none
     Slab exchanges
     void *h1                    # what HTTP/1.1 has, for its rooms
     Group *groups               # [n_upstreams]
+    Endpoint *endpoints         # [n_endpoints]
+    uint8_t *is_member          # [n_endpoints]
+    int64_t members_version     # of the membership that these are made from
     RetryBudget *budgets        # [n_upstreams]
     WaitQueue *queues           # [n_upstreams]
     Random random

@@ -27,6 +27,7 @@ cdef class Engine:
 
     cdef int _make_tables(self, int slot) except -1
     cdef void _free_tables(self) noexcept
+    cdef bint _follow(self) noexcept nogil
     cdef void _run(self) noexcept nogil
     cdef void _run_queue(self) noexcept nogil
     cdef void _timers(self) noexcept nogil

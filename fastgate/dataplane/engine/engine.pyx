@@ -8,15 +8,18 @@ callbacks have their turn in between.
 
 cimport cython
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memmove
 
 from fastgate.dataplane.balance.attempt cimport WaitQueue
 from fastgate.dataplane.balance.budget cimport RetryBudget
+from fastgate.dataplane.balance.endpoint cimport Endpoint
 from fastgate.dataplane.balance.judge cimport note_returns
-from fastgate.dataplane.balance.policies cimport Group, group_free, group_init
-from fastgate.dataplane.base.atomics cimport fg_bump, fg_load, fg_store
+from fastgate.dataplane.balance.members cimport (
+    members_follow, members_free, members_make,
+)
+from fastgate.dataplane.base.atomics cimport fg_bump, fg_cas32, fg_load, fg_store
 from fastgate.dataplane.base.chance cimport random_seed
 from fastgate.dataplane.base.faults cimport FAULT_DRAINED, FAULT_OVERLOAD, fault_info
 from fastgate.dataplane.base.memory cimport (
@@ -49,6 +52,7 @@ from fastgate.dataplane.base.system cimport (
     epoll_event,
     epoll_wait,
     errno,
+    getpid,
     read,
     recv,
     send,
@@ -94,10 +98,10 @@ from fastgate.dataplane.exchange.sides cimport ORIGIN_ENDPOINT, ORIGIN_HERE, Exc
 from fastgate.dataplane.h1.client cimport client_open, client_retire
 from fastgate.dataplane.h1.connections cimport h1_free, h1_make
 from fastgate.dataplane.h1.dial cimport origin_retire
-from fastgate.dataplane.h1.origin cimport h1_origin_ops
+from fastgate.dataplane.h1.origin cimport h1_origin_ops, origins_follow
 from fastgate.dataplane.h1.write cimport REPLY_BYTES, write_reply
 from fastgate.dataplane.plan.plan cimport Plan
-from fastgate.dataplane.plan.upstream cimport UpstreamPlan
+from fastgate.dataplane.shared.places cimport ALL_LANES, membership_version
 from fastgate.dataplane.shared.slots cimport Region, worker_row
 from fastgate.dataplane.telemetry.accesslog cimport (
     log_close, log_dropped, log_flush, log_open, log_reopen,
@@ -137,6 +141,7 @@ cdef class Engine:
     plan       what to serve
     listeners  (socket descriptor, index into the plan's listeners) pairs
     access_log_fd  where log lines go, or -1; the plan says in which format
+    lanes      the bit of this generation among the members of upstreams
     Raises OSError when the kernel refuses a descriptor, MemoryError.
     """
 
@@ -146,14 +151,13 @@ cdef class Engine:
         self.n_listening = 0
 
     def __init__(
-        self, Region region, int slot, Plan plan, listeners, int access_log_fd=-1
+        self, Region region, int slot, Plan plan, listeners, int access_log_fd=-1,
+        int lanes=ALL_LANES,
     ):
         cdef Worker *w
         cdef int i
         if not 0 <= slot < region.shared.n_workers:
             raise IndexError("slot out of range")
-        if plan.n_endpoints > region.shared.n_endpoints:
-            raise IndexError("the region has fewer endpoints than the plan")
         self.region = region
         self.plan = plan
         self.w = w = <Worker *>calloc(1, sizeof(Worker))
@@ -164,14 +168,17 @@ cdef class Engine:
         w.gateway = &plan.gateway
         w.listeners = plan.listeners
         w.upstream_plans = plan.upstreams
-        w.endpoint_plans = plan.endpoints
         w.routes = plan.routes
         w.router = plan.router.table
-        w.n_endpoints = plan.n_endpoints
+        w.n_endpoints = region.shared.n_endpoints
+        w.lanes = lanes
         w.n_upstreams = plan.n_upstreams
         w.shared = &region.shared
         w.slot = slot
         w.row = worker_row(w.shared, slot)
+        # Whoever gives a slot of an endpoint to another waits for this worker from now
+        # on, if the master should not have come to say so yet.
+        fg_cas32(&w.row.pid, 0, getpid())
         self.dropped_before = fg_load(&w.row.log_lines_dropped)
         clock_read(w)
         self._make_tables(slot)
@@ -197,10 +204,7 @@ cdef class Engine:
 
     cdef int _make_tables(self, int slot) except -1:
         cdef Worker *w = self.w
-        cdef const UpstreamPlan *u
-        cdef Group *g
         cdef epoll_event event
-        cdef int i, k
         w.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if w.epoll_fd < 0:
             raise OSError(errno, "epoll_create1 failed")
@@ -217,36 +221,23 @@ cdef class Engine:
         w.scratch_bytes = SCRATCH_BYTES
         w.scratch = <char *>malloc(SCRATCH_BYTES)
         w.cork = <char *>malloc(CORK_BYTES)
-        w.groups = <Group *>calloc(w.n_upstreams + 1, sizeof(Group))
         w.budgets = <RetryBudget *>calloc(w.n_upstreams + 1, sizeof(RetryBudget))
         w.incidents = incidents_make()
-        w.ejected = <uint8_t *>calloc(w.n_endpoints + 1, 1)
         w.queues = <WaitQueue *>calloc(w.n_upstreams + 1, sizeof(WaitQueue))
         if (
             w.scratch is NULL or w.cork is NULL
-            or w.groups is NULL or w.budgets is NULL or w.queues is NULL
-            or w.ejected is NULL
+            or w.budgets is NULL or w.queues is NULL
         ):
             raise MemoryError("worker")
-        for i in range(w.n_upstreams):
-            u = &w.upstream_plans[i]
-            g = &w.groups[i]
-            # The slot as seed: workers do not walk the endpoints in step.
-            group_init(
-                g, u.policy, u.n_endpoints, u.hash_bound_percent, <uint64_t>slot
-            )
-            for k in range(u.n_endpoints):
-                g.members[k] = u.first_endpoint + k
-                g.identities[k] = w.endpoint_plans[u.first_endpoint + k].identity
+        members_make(w)
+        if not self._follow():
+            raise MemoryError("worker")
         return 0
 
     cdef void _free_tables(self) noexcept:
         cdef Worker *w = self.w
         cdef uint32_t n
-        cdef int i
-        if w.groups is not NULL:
-            for i in range(w.n_upstreams):
-                group_free(&w.groups[i])
+        members_free(w)
         if w.exchanges.chunks is not NULL:
             for n in range(w.exchanges.made):
                 free((<Exchange *>slab_at(&w.exchanges, n)).head.data)
@@ -255,11 +246,9 @@ cdef class Engine:
         slab_free(&w.exchanges)
         free(w.scratch)
         free(w.cork)
-        free(w.groups)
         free(w.budgets)
         free(w.queues)
         free(w.incidents)
-        free(w.ejected)
         free(w.run_queue)
         wheel_close(&w.wheel)
         if w.epoll_fd >= 0:
@@ -347,7 +336,7 @@ cdef class Engine:
         incidents_release(w.incidents, w.now_ms, leaving)
         while incident_take(w.incidents, &noted):
             taken.append((
-                noted.what.kind, noted.what.endpoint, noted.what.listener,
+                noted.what.kind, place_of(w, noted.what.endpoint), noted.what.listener,
                 fault_info(noted.what.fault).reason.decode(), noted.what.os_error,
                 None if noted.what.rule is NULL else noted.what.rule.decode(),
                 noted.what.rule_at, noted.line[:noted.what.line_len], noted.held,
@@ -358,6 +347,11 @@ cdef class Engine:
         lost = w.incidents.lost
         w.incidents.lost = 0
         return taken, lost
+
+    def follow(self) -> None:
+        """Take in which endpoints there are, if that has changed."""
+        if self.w is not NULL:
+            self._follow()
 
     def flush_log(self) -> None:
         if self.w is not NULL:
@@ -405,6 +399,18 @@ cdef class Engine:
 
     # --- the loop ----------------------------------------------------------
 
+    cdef bint _follow(self) noexcept nogil:
+        """False: for want of memory the groups are what they were."""
+        cdef Worker *w = self.w
+        cdef int64_t version = membership_version(w.shared)
+        if version == w.members_version:
+            return True
+        if not members_follow(w, version):
+            return False
+        origins_follow(w)
+        fg_store(&w.row.members_seen, version)
+        return True
+
     cdef void _run(self) noexcept nogil:
         cdef Worker *w = self.w
         cdef epoll_event events[BATCH]
@@ -412,6 +418,7 @@ cdef class Engine:
         cdef Conn *c
         cdef int _round, i, n
         tick_second(w)
+        self._follow()
         for _round in range(ROUNDS):
             n = epoll_wait(w.epoll_fd, events, BATCH, 0)
             if n <= 0 and w.run_end == 0:
@@ -574,6 +581,15 @@ cdef void turn_away(Worker *w, int fd) noexcept nogil:
         send(fd, reply, <size_t>n, MSG_NOSIGNAL)
     recv(fd, NULL, SCRATCH_BYTES, MSG_TRUNC | MSG_DONTWAIT)
     close(fd)
+
+
+cdef object place_of(const Worker *w, int endpoint):
+    """The upstream of an endpoint, by its index in the plan, and its address."""
+    cdef const Endpoint *e
+    if endpoint < 0:
+        return None
+    e = &w.endpoints[endpoint]
+    return e.upstream, e.address.at[:e.address.len].decode()
 
 
 cdef inline uint32_t clients(const Worker *w) noexcept nogil:

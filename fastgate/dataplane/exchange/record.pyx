@@ -247,7 +247,7 @@ cdef void record_end(Worker *w, Exchange *x) noexcept nogil:
     if x.attempt.upstream >= 0:
         r.upstream = w.upstream_plans[x.attempt.upstream].name
     if x.attempt.last_endpoint >= 0:
-        r.endpoint = w.endpoint_plans[x.attempt.last_endpoint].address
+        r.endpoint = w.endpoints[x.attempt.last_endpoint].address
     reason = fault_info(x.fault).reason
     r.reason.at = reason
     while reason[r.reason.len]:

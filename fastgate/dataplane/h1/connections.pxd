@@ -67,6 +67,7 @@ cdef struct Pool:               # of one endpoint
     H1Origin *oldest
     int32_t idle
     int32_t open                # idle and busy
+    int32_t most_idle
     int32_t most_open           # 0: no limit
     int32_t upstream            # whose member it is
     int32_t member              # its place there

@@ -5,15 +5,11 @@ from libc.string cimport memset
 
 from fastgate.dataplane.base.memory cimport slab_free, slab_init
 from fastgate.dataplane.conn.conn cimport KIND_CLIENT, KIND_ORIGIN
-from fastgate.dataplane.plan.upstream cimport UpstreamPlan
 
 
 cdef int h1_make(Worker *w) except -1:
     """Tables without a connection in them. Raises MemoryError: h1_free() them."""
     cdef H1 *h = <H1 *>calloc(1, sizeof(H1))
-    cdef const UpstreamPlan *u
-    cdef Pool *pool
-    cdef int i, k
     if h is NULL:
         raise MemoryError("worker")
     w.h1 = h
@@ -26,13 +22,6 @@ cdef int h1_make(Worker *w) except -1:
         raise MemoryError("worker")
     memset(h.request.field_of, 0xFF, sizeof(h.request.field_of))
     memset(h.response.field_of, 0xFF, sizeof(h.response.field_of))
-    for i in range(w.n_upstreams):
-        u = &w.upstream_plans[i]
-        for k in range(u.n_endpoints):
-            pool = &h.pools[u.first_endpoint + k]
-            pool.most_open = u.upstream_max
-            pool.upstream = i
-            pool.member = k
     return 0
 
 

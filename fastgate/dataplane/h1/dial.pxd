@@ -28,4 +28,4 @@ cdef inline void bind(H1Origin *u, Exchange *x) noexcept nogil:
 
 
 cdef inline const UpstreamPlan *plan_of(Worker *w, H1Origin *u) noexcept nogil:
-    return &w.upstream_plans[w.endpoint_plans[u.endpoint].upstream]
+    return &w.upstream_plans[w.endpoints[u.endpoint].upstream]

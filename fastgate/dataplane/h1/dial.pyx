@@ -38,12 +38,12 @@ from fastgate.dataplane.base.system cimport (
 )
 from fastgate.dataplane.base.wheel cimport timer_set
 from fastgate.dataplane.conn.conn cimport KIND_ORIGIN, conn_close, conn_open
+from fastgate.dataplane.balance.endpoint cimport Endpoint
 from fastgate.dataplane.h1.connections cimport (
     LIFE_BUSY, LIFE_CONNECTING, LIFE_IDLE, h1,
 )
 from fastgate.dataplane.h1.pool cimport pool_count, pool_oldest, pool_remove
 from fastgate.dataplane.h1.reader cimport reader_drop, reader_init
-from fastgate.dataplane.plan.upstream cimport EndpointPlan
 from fastgate.dataplane.shared.slots cimport count_connection
 
 
@@ -56,14 +56,14 @@ cdef int dial(
     ready   False: it is on its way, and the loop tells `owner` when it stands
     returns FAULT_NONE, or why it could not be opened
     """
-    cdef const EndpointPlan *plan = &w.endpoint_plans[endpoint]
+    cdef const Endpoint *at = &w.endpoints[endpoint]
     cdef int one = 1
     cdef int fd
-    cdef int family = plan.socket_address.ss_family
+    cdef int family = at.socket_address.ss_family
     cdef bint pending = False
     cdef H1Origin *u
     x.attempt.os_error = 0
-    if plan.socket_address_len == 0:
+    if at.socket_address_len == 0:
         # Its name stands for no address: nothing to be found there.
         return FAULT_CONNECT
     fd = open_socket(w, family)
@@ -72,7 +72,7 @@ cdef int dial(
     if family != AF_UNIX:
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one))
-    if connect(fd, <const sockaddr *>&plan.socket_address, plan.socket_address_len) < 0:
+    if connect(fd, <const sockaddr *>&at.socket_address, at.socket_address_len) < 0:
         if errno != EINPROGRESS:
             x.attempt.os_error = errno
             close(fd)

@@ -81,7 +81,7 @@ from fastgate.dataplane.h1.connections cimport (
     origin_of,
 )
 from fastgate.dataplane.h1.dial cimport bind, dial, origin_close, plan_of, refusal
-from fastgate.dataplane.h1.pool cimport pool_put, pool_take
+from fastgate.dataplane.h1.pool cimport pool_put, pool_take, pools_follow
 from fastgate.dataplane.h1.reader cimport (
     FOUND_BODY,
     FOUND_FAULT,
@@ -146,7 +146,7 @@ cdef bint stands(const H1Origin *u) noexcept nogil:
 
 cdef void leave(Worker *w, H1Origin *u) noexcept nogil:
     """LIFE_LEAVING: close when the endpoint has all, or takes no more."""
-    cdef int upstream = w.endpoint_plans[u.endpoint].upstream
+    cdef int upstream = w.endpoints[u.endpoint].upstream
     if conn_has_left(w, &u.conn):
         origin_close(w, u, True)
         wake_queue(w, upstream)
@@ -197,7 +197,7 @@ cdef void connected(Worker *w, H1Origin *u, uint32_t events) noexcept nogil:
                 w, x,
                 refusal(
                     x, error,
-                    w.endpoint_plans[u.endpoint].socket_address.ss_family,
+                    w.endpoints[u.endpoint].socket_address.ss_family,
                 ),
             )
             return
@@ -506,7 +506,7 @@ cdef void release(Worker *w, Exchange *x) noexcept nogil:
         and not u.conn.readable
         and bytes_len(&u.reader.kept) == 0
         and bytes_len(&u.conn.output) == 0
-        and h1(w).pools[u.endpoint].idle < plan_of(w, u).upstream_pool
+        and h1(w).pools[u.endpoint].idle < h1(w).pools[u.endpoint].most_idle
     ):
         u.origin.exchange = NULL
         x.origin = NULL
@@ -531,6 +531,17 @@ OPS.release = release
 
 cdef const OriginOps *h1_origin_ops() noexcept:
     return &OPS
+
+
+cdef void origins_follow(Worker *w) noexcept nogil:
+    """The groups were made anew: no connection stays to who is in none any more."""
+    cdef Pool *pool
+    cdef int i
+    pools_follow(w)
+    for i in range(w.n_used):
+        pool = &h1(w).pools[i]
+        while not w.is_member[i] and pool.newest is not NULL:
+            origin_close(w, pool.newest, False)
 
 
 # --- what the loop asks, beside the events -----------------------------------

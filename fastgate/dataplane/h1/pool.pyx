@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t
 
 from fastgate.dataplane.balance.policies cimport set_full
 from fastgate.dataplane.base.wheel cimport timer_set
+from fastgate.dataplane.plan.upstream cimport UpstreamPlan
 from fastgate.dataplane.h1.connections cimport LIFE_BUSY, LIFE_IDLE, Pool, h1
 
 
@@ -29,7 +30,7 @@ cdef H1Origin *pool_oldest(Worker *w) noexcept nogil:
     cdef H1Origin *oldest = NULL
     cdef H1Origin *u
     cdef int endpoint
-    for endpoint in range(w.n_endpoints):
+    for endpoint in range(w.n_used):
         u = h1(w).pools[endpoint].oldest
         if u is not NULL and (
             oldest is NULL
@@ -43,7 +44,7 @@ cdef void pool_put(Worker *w, H1Origin *u) noexcept nogil:
     """Keep `u`, which is between exchanges: pool_idle, or less if its peer says so."""
     cdef Pool *pool = &h1(w).pools[u.endpoint]
     cdef int64_t keep_ms = w.upstream_plans[
-        w.endpoint_plans[u.endpoint].upstream
+        w.endpoints[u.endpoint].upstream
     ].upstream_idle_ms
     if 0 <= u.keep_ms < keep_ms:
         keep_ms = u.keep_ms
@@ -83,6 +84,22 @@ cdef void pool_count(Worker *w, int endpoint, int by) noexcept nogil:
     cdef Pool *pool = &h1(w).pools[endpoint]
     pool.open += by
     note_room(w, pool)
+
+
+cdef void pools_follow(Worker *w) noexcept nogil:
+    """The groups were made anew: whose pools these are, and what fits in them."""
+    cdef const UpstreamPlan *plan
+    cdef Pool *pool
+    cdef int i
+    for i in range(w.n_used):
+        pool = &h1(w).pools[i]
+        pool.upstream = w.endpoints[i].upstream
+        pool.member = w.endpoints[i].member
+        plan = &w.upstream_plans[pool.upstream]
+        # Who is in no group keeps nothing, and nobody asks it for room.
+        pool.most_idle = plan.upstream_pool if w.is_member[i] else 0
+        pool.most_open = plan.upstream_max if w.is_member[i] else 0
+        note_room(w, pool)
 
 
 cdef inline void note_room(Worker *w, Pool *pool) noexcept nogil:

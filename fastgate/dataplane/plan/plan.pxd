@@ -9,7 +9,7 @@ from fastgate.dataplane.plan.keeper cimport Keeper
 from fastgate.dataplane.plan.listener cimport ListenerPlan
 from fastgate.dataplane.plan.log cimport LogPlan
 from fastgate.dataplane.plan.route cimport RoutePlan
-from fastgate.dataplane.plan.upstream cimport EndpointPlan, UpstreamPlan
+from fastgate.dataplane.plan.upstream cimport UpstreamPlan
 from fastgate.dataplane.route.router cimport Router
 
 cdef class Plan:
@@ -19,11 +19,9 @@ cdef class Plan:
     cdef LogPlan log
     cdef int n_listeners
     cdef int n_upstreams
-    cdef int n_endpoints
     cdef int n_routes
     cdef ListenerPlan *listeners
     cdef UpstreamPlan *upstreams
-    cdef EndpointPlan *endpoints
     cdef RoutePlan *routes
     cdef Router router
     cdef Keeper keeper

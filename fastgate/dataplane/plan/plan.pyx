@@ -18,8 +18,7 @@ cdef class Plan:
 
     gateway    scalars by the names of the configuration model
     listeners  name, port (0: Unix socket), scheme, is_shared, refused_methods
-    upstreams  name, balance, hash_key, hash_bound, first_endpoint, endpoints (index,
-               address, family, host, port, weight, up) and the effective knobs
+    upstreams  name, balance, hash_key, hash_bound and the effective knobs
     routes     name, host, kind, path, upstream (index), set_host,
                request_rules and response_rules ((op, name, value), ...),
                max_body, deadline, ambiguous_paths, error_pages; answer, status,
@@ -37,15 +36,11 @@ cdef class Plan:
         self.n_listeners = len(listeners)
         self.n_upstreams = len(upstreams)
         self.n_routes = len(routes)
-        self.n_endpoints = sum(len(u["endpoints"]) for u in upstreams)
         self.listeners = <ListenerPlan *>keeper.array(
             self.n_listeners, sizeof(ListenerPlan)
         )
         self.upstreams = <UpstreamPlan *>keeper.array(
             self.n_upstreams, sizeof(UpstreamPlan)
-        )
-        self.endpoints = <EndpointPlan *>keeper.array(
-            self.n_endpoints, sizeof(EndpointPlan)
         )
         self.routes = <RoutePlan *>keeper.array(self.n_routes, sizeof(RoutePlan))
 
@@ -54,9 +49,7 @@ cdef class Plan:
         for i, values in enumerate(listeners):
             fill_listener(&self.listeners[i], values, &self.gateway, keeper)
         for i, values in enumerate(upstreams):
-            fill_upstream(
-                &self.upstreams[i], i, values, self.endpoints, self.n_endpoints, keeper
-            )
+            fill_upstream(&self.upstreams[i], values, keeper)
         for i, values in enumerate(routes):
             fill_route(
                 &self.routes[i], values, gateway, &self.gateway, self.n_upstreams,

@@ -1,17 +1,13 @@
-"""What holds for one upstream, and its endpoints.
+"""What holds for one upstream. Runs in: every process (made by the master).
 
-Runs in: every process (made by the master).
+Its endpoints are not of the plan: shared/places.pxd has them.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastgate.dataplane.balance.policies cimport Policy
-from fastgate.dataplane.base.system cimport sockaddr_storage, socklen_t
 from fastgate.dataplane.base.text cimport Text
 from fastgate.dataplane.plan.keeper cimport Keeper
-
-cdef enum:
-    MAX_UNIX_PATH_BYTES = 107   # sun_path holds 108, its terminating zero with them
 
 cdef enum KeyKind:              # what `hash` and `ip-hash` hash
     KEY_CLIENT = 0
@@ -20,22 +16,13 @@ cdef enum KeyKind:              # what `hash` and `ip-hash` hash
     KEY_COOKIE
     KEY_QUERY
 
-cdef struct EndpointPlan:
-    int upstream                # index of its upstream
-    int index                   # its slot in shared memory
-    Text address                # as configured: what logs and status show
-    uint64_t identity           # hash of the address: its place for `hash`
-    sockaddr_storage socket_address
-    socklen_t socket_address_len    # 0: its name did not resolve
-
 cdef struct UpstreamPlan:
     Text name
+    int64_t id                  # what owns its endpoints in shared memory
     const Policy *policy
     int hash_bound_percent
     int hash_key_kind           # a KeyKind
     Text hash_key_name          # the header, cookie or parameter
-    int first_endpoint          # its endpoints lie side by side
-    int n_endpoints
     int64_t connect_timeout_ms
     int64_t upstream_timeout_ms
     int64_t between_timeout_ms
@@ -68,8 +55,4 @@ cdef inline bint lists_status(const UpstreamPlan *u, int status) noexcept nogil:
     cdef int bit = listed_bit(status)
     return bit >= 0 and (u.retry_statuses[bit >> 6] >> (bit & 63)) & 1
 
-# endpoints  of the whole plan, n_endpoints; those of this upstream are filled too
-cdef int fill_upstream(
-    UpstreamPlan *u, int index, dict values, EndpointPlan *endpoints,
-    int n_endpoints, Keeper keeper,
-) except -1
+cdef int fill_upstream(UpstreamPlan *u, dict values, Keeper keeper) except -1

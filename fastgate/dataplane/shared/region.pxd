@@ -11,7 +11,8 @@ cdef enum:
     LAYOUT_VERSION = 4
     PAGE_BYTES = 4096
     MAX_WORKERS = 256
-    MAX_ENDPOINTS = 65536
+    MAX_ENDPOINTS = 65536       # of one configuration
+    MAX_SLOTS = 4 * MAX_ENDPOINTS   # two configurations, and what is found besides
     MAX_TABLES = 32             # entries in the directory; kinds are below it
     CELLS_PER_LINE = 16         # int32 cells in one cache line
 
@@ -25,7 +26,9 @@ cdef struct RegionHeader:       # in one page. Writer: master, before it forks
     uint64_t magic
     int32_t layout_version
     int32_t workers             # what the region was made for
-    int32_t endpoints
+    int32_t endpoints           # slots: first those of what configurations name,
+    int32_t configured
+    int32_t found               # then those of what is found at run time
     int32_t n_tables            # entries of the directory that are used
     int64_t size_bytes
     TableEntry tables[MAX_TABLES]
@@ -37,6 +40,8 @@ cdef enum:                      # kinds of table; each keeps its number for ever
     TABLE_ENDPOINTS = 2
     TABLE_CELLS = 3
     TABLE_COUNTS = 4
+    TABLE_PLACES = 5
+    TABLE_MEMBERSHIP = 6
     TABLE_KINDS                 # above all of them
 
 cdef inline void declare_tables(RegionHeader *h) noexcept nogil:
@@ -48,6 +53,8 @@ cdef inline void declare_tables(RegionHeader *h) noexcept nogil:
     declare(h, TABLE_ENDPOINTS, 64, h.endpoints)
     declare(h, TABLE_CELLS, 4 * cell_columns(h.workers), h.endpoints)
     declare(h, TABLE_COUNTS, 32, <int64_t>h.workers * h.endpoints)
+    declare(h, TABLE_PLACES, 512, h.endpoints)
+    declare(h, TABLE_MEMBERSHIP, 64, 1)
 
 # --- what it is made with
 
@@ -73,6 +80,7 @@ cdef struct Shared:             # this process's view: borrowed from a Mapping
     void *tables[MAX_TABLES]    # by kind; the room that owns one gives it its type
     int n_workers
     int n_endpoints
+    int n_found
 
 cdef int row_bytes(int kind) noexcept
 
@@ -83,7 +91,9 @@ cdef class Mapping:
     cdef void *_base            # unmapped when the Mapping goes
     cdef size_t _size_bytes
     cdef readonly int fd        # the sealed memfd, inherited by fork
-    cdef int make(self, int workers, int endpoints, declare_fn declare_all) except -1
+    cdef int make(
+        self, int workers, int endpoints, int found, declare_fn declare_all
+    ) except -1
     cdef int take(self, int fd, declare_fn declare_all) except -1
     cdef int map_fd(self) except -1
     cdef void point(self, const RegionHeader *drawn) noexcept

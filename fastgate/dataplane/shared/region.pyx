@@ -26,7 +26,7 @@ assert <int>TABLE_KINDS <= MAX_TABLES
 
 
 cdef void draw_header(
-    RegionHeader *h, int workers, int endpoints, declare_fn declare_all
+    RegionHeader *h, int workers, int configured, int found, declare_fn declare_all
 ) noexcept nogil:
     """The header of a region of this many rows and slots: every byte of it.
 
@@ -37,7 +37,9 @@ cdef void draw_header(
     h.magic = MAGIC
     h.layout_version = LAYOUT_VERSION
     h.workers = workers
-    h.endpoints = endpoints
+    h.endpoints = configured + found
+    h.configured = configured
+    h.found = found
     h.size_bytes = PAGE_BYTES
     declare_all(h)
 
@@ -46,7 +48,7 @@ cdef int row_bytes(int kind) noexcept:
     """Bytes of a row of that table, as declared; of lease cells for one worker."""
     cdef RegionHeader drawn
     cdef int i
-    draw_header(&drawn, 1, 1, declare_tables)
+    draw_header(&drawn, 1, 1, 0, declare_tables)
     for i in range(drawn.n_tables):
         if drawn.tables[i].kind == kind:
             return drawn.tables[i].row_bytes
@@ -81,17 +83,22 @@ cdef class Mapping:
     def endpoints(self):
         return self.shared.n_endpoints
 
-    cdef int make(self, int workers, int endpoints, declare_fn declare_all) except -1:
+    cdef int make(
+        self, int workers, int endpoints, int found, declare_fn declare_all
+    ) except -1:
         """A new region, every byte of its tables zero.
 
+        endpoints  slots for those of configurations; `found` more for the others
         Raises ValueError for counts out of range, OSError when the kernel refuses.
         """
         cdef RegionHeader header
         if not 1 <= workers <= MAX_WORKERS:
             raise ValueError(f"workers: {workers} not in 1..{MAX_WORKERS}")
-        if not 1 <= endpoints <= MAX_ENDPOINTS:
-            raise ValueError(f"endpoints: {endpoints} not in 1..{MAX_ENDPOINTS}")
-        draw_header(&header, workers, endpoints, declare_all)
+        if not 1 <= endpoints <= MAX_SLOTS:
+            raise ValueError(f"endpoints: {endpoints} not in 1..{MAX_SLOTS}")
+        if not 0 <= found <= MAX_SLOTS - endpoints:
+            raise ValueError(f"found: {found} not in 0..{MAX_SLOTS - endpoints}")
+        draw_header(&header, workers, endpoints, found, declare_all)
         self.fd = os.memfd_create("fastgate", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, header.size_bytes)
         # Nobody can shorten it under a reader (SIGBUS), or lift the seals.
@@ -142,10 +149,14 @@ cdef class Mapping:
                 f"this program has {LAYOUT_VERSION}"
             )
         if not (
-            1 <= found.workers <= MAX_WORKERS and 1 <= found.endpoints <= MAX_ENDPOINTS
+            1 <= found.workers <= MAX_WORKERS
+            and 1 <= found.configured <= MAX_SLOTS
+            and 0 <= found.found <= MAX_SLOTS - found.configured
         ):
             raise ValueError("shared memory: row counts out of range")
-        draw_header(&expected, found.workers, found.endpoints, declare_all)
+        draw_header(
+            &expected, found.workers, found.configured, found.found, declare_all
+        )
         if (
             memcmp(&found, &expected, sizeof(RegionHeader)) != 0
             or size_bytes != expected.size_bytes
@@ -172,3 +183,4 @@ cdef class Mapping:
             )
         self.shared.n_workers = drawn.workers
         self.shared.n_endpoints = drawn.endpoints
+        self.shared.n_found = drawn.found

@@ -63,7 +63,8 @@ cdef struct WorkerRow:          # 256 bytes. Writer: that worker, unless said
     int64_t statuses[STATUS_CLASSES]
     int64_t started_ms          # CLOCK_MONOTONIC. Writer: master
     int64_t retired             # idle clients closed for a newcomer's sake
-    int64_t _reserved[12]
+    int64_t members_seen        # the membership version that it goes by
+    int64_t _reserved[11]
 
 cdef struct EndpointSlot:       # 64 bytes = one cache line
     int32_t state               # a SlotState.  Writer: steward; master before it forks

@@ -89,7 +89,12 @@ cdef int64_t monotonic_ms() noexcept nogil:
 
 
 cdef void settle_state(EndpointSlot *slot) noexcept:
-    """Write the state that follows from admin and health, and since when it is up."""
+    """Write the state that follows from admin and health, and since when it is up.
+
+    A slot that is no member's stays unused, whatever is said of it.
+    """
+    if fg_load32(&slot.state) == SLOT_UNUSED:
+        return
     cdef int32_t state = effective(fg_load32(&slot.admin), fg_load32(&slot.health))
     if state == SLOT_UP and fg_load32(&slot.state) != SLOT_UP:
         fg_store(&slot.since_ms, monotonic_ms())
@@ -101,21 +106,17 @@ cdef class Region(Mapping):
     """A region with the tables of `declare_tables`, and what Python does to these."""
 
     @staticmethod
-    def create(int workers, int endpoints):
-        """A new region: every row empty, every endpoint up with weight 1.
+    def create(int workers, int endpoints, int found=0):
+        """A new region: every row empty, every slot unused.
 
         workers    rows, 1..256: all that may live at once, also during a reload
-        endpoints  slots, 1..65536
+        endpoints  slots of those that configurations name
+        found      slots of those that are found or added at run time; at most 262,144
+                   of both
         Raises ValueError for counts out of range, OSError when the kernel refuses.
         """
         cdef Region region = Region.__new__(Region)
-        cdef EndpointSlot *slot
-        cdef int i
-        region.make(workers, endpoints, declare_tables)
-        for i in range(endpoints):
-            slot = endpoint_slot(&region.shared, i)
-            fg_store32(&slot.weight, 1)
-            fg_store32(&slot.state, SLOT_UP)
+        region.make(workers, endpoints, found, declare_tables)
         return region
 
     @staticmethod

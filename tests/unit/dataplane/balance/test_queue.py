@@ -11,8 +11,7 @@ import pytest
 from attempt_probe import Upstream
 from support.addresses import reset
 from support.lab import OK, Lab, is_readable, request
-
-from fastgate._core import Region
+from support.regions import region_of
 
 MakeLab = Callable[..., Lab]
 
@@ -39,7 +38,7 @@ def begun(lab: Lab) -> int:
 @pytest.mark.parametrize("seed", range(8))
 def test_the_queue_stands_by_age_after_every_step(seed: int) -> None:
     dice = random.Random(seed)
-    upstream = Upstream(Region.create(1, 1), queue=12)
+    upstream = Upstream(region_of(1, 1), queue=12)
     asked: dict[int, int] = {}
     model: list[int] = []
     for step in range(2000):
@@ -61,14 +60,14 @@ def test_the_queue_stands_by_age_after_every_step(seed: int) -> None:
 
 
 def test_a_queue_of_none_takes_nobody() -> None:
-    upstream = Upstream(Region.create(1, 1), queue=0)
+    upstream = Upstream(region_of(1, 1), queue=0)
 
     assert not upstream.wait(0, 1)
     assert upstream.waiting() == []
 
 
 def test_a_queue_is_looked_at_while_somebody_stands_in_it() -> None:
-    upstream = Upstream(Region.create(1, 1), queue=4)
+    upstream = Upstream(region_of(1, 1), queue=4)
     upstream.wait(0, 1)
     upstream.wait(1, 2)
     looks = [upstream.turn_clock(16) for _ in range(20)]

@@ -7,8 +7,9 @@ from itertools import product
 
 import attempt_probe
 import pytest
+from support.regions import region_of
 
-from fastgate._core import FAULTS, Region
+from fastgate._core import FAULTS
 
 # What follows on a try that failed: the rules as exchange/again.pyx has them.
 
@@ -96,8 +97,8 @@ def test_a_pause_does_not_outlast_the_deadline() -> None:
 
 
 def test_a_retry_is_counted_when_the_budget_pays() -> None:
-    upstream = attempt_probe.Upstream(Region.create(1, 1))
-    broke = attempt_probe.Upstream(Region.create(1, 1), retry_budget_percent=0)
+    upstream = attempt_probe.Upstream(region_of(1, 1))
+    broke = attempt_probe.Upstream(region_of(1, 1), retry_budget_percent=0)
 
     assert upstream.charge_retry(0)
     assert upstream.retries(0) == (1, 1)
@@ -106,7 +107,7 @@ def test_a_retry_is_counted_when_the_budget_pays() -> None:
 
 
 def test_what_is_paid_ahead_is_paid_once_and_counted_when_it_is_made() -> None:
-    upstream = attempt_probe.Upstream(Region.create(1, 1))
+    upstream = attempt_probe.Upstream(region_of(1, 1))
     upstream.turn_clock(10_000)
     for number in range(10):
         assert upstream.pay_retry(number % 5)

@@ -7,9 +7,10 @@ from typing import Any
 
 import exchange_probe
 import pytest
-from support.lab import plan_of
+from support.lab import plan_of, values_of
 
 from fastgate._core import Region
+from fastgate.control.membership import Membership
 
 MakeGate = Callable[..., Any]
 
@@ -40,7 +41,9 @@ def make_gate() -> Iterator[MakeGate]:
         settings.setdefault("access_log", "off" if log_fd < 0 else "stdout")
         names = [f"192.0.2.{10 + i}:80" for i in range(endpoints)]
         region = Region.create(1, endpoints)
-        gates.append(exchange_probe.Gate(region, plan_of(names, **settings), log_fd))
+        values = values_of(names, **settings)
+        Membership(region).begin(values.upstreams)
+        gates.append(exchange_probe.Gate(region, plan_of(values), log_fd))
         return gates[-1]
 
     yield make

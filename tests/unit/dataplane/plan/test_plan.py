@@ -44,21 +44,6 @@ def values(*endpoints: str, **settings: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
-    "endpoint", ["127.0.0.1:1", "[::1]:1", "unix:/tmp/one.sock", "unix:/" + "p" * 106]
-)
-def test_a_plan_takes_every_family_of_address(endpoint: str) -> None:
-    Plan(**values(endpoint))
-
-
-def test_a_plan_refuses_a_socket_path_without_room_for_its_end() -> None:
-    given = values("unix:/short")
-    given["upstreams"][0]["endpoints"][0]["host"] = "/" + "p" * 107
-
-    with pytest.raises(ValueError, match="too long"):
-        Plan(**given)
-
-
 def test_a_plan_refuses_a_method_that_no_request_could_have() -> None:
     given = values("127.0.0.1:1")
     for name in ("", "X" * 33):
@@ -67,46 +52,12 @@ def test_a_plan_refuses_a_method_that_no_request_could_have() -> None:
             Plan(**given)
 
 
-@pytest.mark.parametrize("family", ["inet", "inet6"])
-def test_a_plan_refuses_an_address_of_another_family(family: str) -> None:
-    given = values("127.0.0.1:1")
-    given["upstreams"][0]["endpoints"][0] |= {"family": family, "host": "name"}
-
-    with pytest.raises(ValueError, match="not an IPv"):
-        Plan(**given)
-
-
-def test_a_plan_refuses_a_family_that_it_does_not_know() -> None:
-    given = values("127.0.0.1:1")
-    given["upstreams"][0]["endpoints"][0]["family"] = "x25"
-
-    with pytest.raises(ValueError, match="family"):
-        Plan(**given)
-
-
 @pytest.mark.parametrize("upstream", [-1, 1])
 def test_a_plan_refuses_a_route_to_an_upstream_that_is_not_there(upstream: int) -> None:
     given = values("127.0.0.1:1")
     given["routes"][0]["upstream"] = upstream
 
     with pytest.raises(IndexError, match="upstream"):
-        Plan(**given)
-
-
-@pytest.mark.parametrize("first", [-1, 1, 5])
-def test_a_plan_refuses_endpoints_beyond_its_own(first: int) -> None:
-    given = values("127.0.0.1:1")
-    given["upstreams"][0]["first_endpoint"] = first
-
-    with pytest.raises(IndexError, match="out of range"):
-        Plan(**given)
-
-
-def test_a_plan_refuses_endpoints_that_do_not_lie_side_by_side() -> None:
-    given = values("127.0.0.1:1", "127.0.0.1:2")
-    given["upstreams"][0]["endpoints"].reverse()
-
-    with pytest.raises(IndexError, match="side by side"):
         Plan(**given)
 
 

@@ -13,7 +13,7 @@ from region_probe import Marked
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 PAGE = 4096
-HEADER = struct.Struct("=8siiiiq")
+HEADER = struct.Struct("@8siiiiiiq")
 ENTRY = struct.Struct("=iiqq")
 HEADER_BYTES = HEADER.size + 32 * ENTRY.size
 
@@ -32,7 +32,7 @@ def content_of(region: Mapping) -> bytearray:
 
 def directory_of(region: Mapping) -> list[tuple[int, ...]]:
     content = os.pread(region.fd, HEADER_BYTES, 0)
-    n_tables = HEADER.unpack_from(content)[4]
+    n_tables = HEADER.unpack_from(content)[6]
     entries = list(ENTRY.iter_unpack(content[HEADER.size :]))
     assert set(entries[n_tables:]) == {(0, 0, 0, 0)}
     return entries[:n_tables]
@@ -52,7 +52,7 @@ def refused(content: bytes, attach: Callable[[int], Mapping] = Region.attach) ->
 
 
 @pytest.mark.parametrize(
-    ("workers", "endpoints"), [(0, 1), (257, 1), (1, 0), (1, 65537), (-1, -1)]
+    ("workers", "endpoints"), [(0, 1), (257, 1), (1, 0), (1, 262145), (-1, -1)]
 )
 def test_a_region_of_impossible_size_is_refused(workers, endpoints):
     with pytest.raises(ValueError, match=r"not in 1\.\."):
@@ -108,6 +108,8 @@ def test_the_directory_says_where_each_table_lies():
         (2, 64, 300, 3 * PAGE),
         (3, 4 * 32, 300, 8 * PAGE),
         (4, 32, 17 * 300, 18 * PAGE),
+        (5, 512, 300, 58 * PAGE),
+        (6, 64, 1, 96 * PAGE),
     ]
 
 

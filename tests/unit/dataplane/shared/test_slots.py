@@ -4,16 +4,18 @@ import time
 
 import balance_probe as probe
 import pytest
-from fastgate.dataplane.shared.slots import GAUGES, TOTALS, Region
+from fastgate.dataplane.shared.slots import GAUGES, TOTALS
+from support.regions import region_of
 
 # Of a row, what is no count: whose it is, and since when.
 IDENTITY = ["heartbeat_ms", "pid", "generation", "state", "started_ms"]
+IDENTITY += ["members_seen"]
 
 # --- rows
 
 
 def test_a_new_region_has_empty_rows_and_endpoints_that_are_up():
-    region = Region.create(3, 5)
+    region = region_of(3, 5)
 
     assert (region.workers, region.endpoints) == (3, 5)
     assert [region.worker(i)["state"] for i in range(3)] == ["empty"] * 3
@@ -35,7 +37,7 @@ def test_a_new_region_has_empty_rows_and_endpoints_that_are_up():
 
 @pytest.mark.parametrize("index", [-1, 4, 1 << 20, -(1 << 31)])
 def test_an_index_from_python_is_checked_everywhere(index):
-    region = Region.create(4, 4)
+    region = region_of(4, 4)
 
     for call in (
         lambda: region.begin_worker(index, 1, 1),
@@ -54,7 +56,7 @@ def test_an_index_from_python_is_checked_everywhere(index):
 
 
 def test_beginning_a_worker_fills_its_row():
-    region = Region.create(2, 1)
+    region = region_of(2, 1)
     region.begin_worker(1, 4711, 3)
     row = region.worker(1)
 
@@ -64,7 +66,7 @@ def test_beginning_a_worker_fills_its_row():
 
 
 def test_a_child_that_is_ready_before_its_master_looks_stays_ready():
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     for generation in (1, 2):
         region.set_worker_state(0, "ready")
         region.begin_worker(0, 100 + generation, generation)
@@ -75,7 +77,7 @@ def test_a_child_that_is_ready_before_its_master_looks_stays_ready():
 
 
 def test_a_row_is_not_given_to_a_second_process_before_it_is_reclaimed():
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     region.begin_worker(0, 100, 1)
     region.begin_worker(0, 100, 1)
 
@@ -90,12 +92,12 @@ def test_a_row_is_not_given_to_a_second_process_before_it_is_reclaimed():
 @pytest.mark.parametrize("pid", [0, -1])
 def test_a_row_needs_a_process(pid):
     with pytest.raises(ValueError, match="no process"):
-        Region.create(1, 1).begin_worker(0, pid, 1)
+        region_of(1, 1).begin_worker(0, pid, 1)
 
 
 @pytest.mark.parametrize("state", ["booting", "ready", "draining", "dead"])
 def test_a_worker_state_reads_back(state):
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     region.set_worker_state(0, state)
 
     assert region.worker(0)["state"] == state
@@ -104,11 +106,11 @@ def test_a_worker_state_reads_back(state):
 @pytest.mark.parametrize("state", ["empty", "READY", "", "up"])
 def test_an_unknown_worker_state_is_refused(state):
     with pytest.raises(ValueError, match="worker state"):
-        Region.create(1, 1).set_worker_state(0, state)
+        region_of(1, 1).set_worker_state(0, state)
 
 
 def test_a_heartbeat_makes_the_row_young_again():
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     before = region.heartbeat_age_ms(0)  # never beaten: the machine's own age
     region.heartbeat(0)
 
@@ -120,7 +122,7 @@ def test_a_heartbeat_makes_the_row_young_again():
 
 
 def test_a_lease_is_seen_until_it_is_settled():
-    region = Region.create(2, 2)
+    region = region_of(2, 2)
     probe.lease(region, 0, 1)
     probe.lease(region, 1, 1)
 
@@ -135,7 +137,7 @@ def test_a_lease_is_seen_until_it_is_settled():
 
 @pytest.mark.parametrize("workers", [1, 16, 17, 256])
 def test_the_load_is_the_sum_over_all_workers(workers):
-    region = Region.create(workers, 3)
+    region = region_of(workers, 3)
     for worker in range(workers):
         for _ in range(worker % 3 + 1):
             probe.lease(region, worker, 1)
@@ -145,7 +147,7 @@ def test_the_load_is_the_sum_over_all_workers(workers):
 
 
 def test_reclaiming_gives_back_exactly_what_the_dead_worker_held():
-    region = Region.create(3, 4)
+    region = region_of(3, 4)
     for worker in range(3):
         for endpoint in range(4):
             for _ in range(worker + endpoint):
@@ -159,7 +161,7 @@ def test_reclaiming_gives_back_exactly_what_the_dead_worker_held():
 
 
 def test_every_count_in_a_row_has_one_name_and_that_is_its_field():
-    region = Region.create(2, 1)
+    region = region_of(2, 1)
     fields = probe.number_row(region, 1)
     row = region.worker(1)
     counts = [*GAUGES, *TOTALS, "statuses"]
@@ -169,7 +171,7 @@ def test_every_count_in_a_row_has_one_name_and_that_is_its_field():
 
 
 def test_reclaiming_clears_gauges_and_keeps_totals_over_the_respawn():
-    region = Region.create(2, 1)
+    region = region_of(2, 1)
     probe.lease(region, 0, 0)
     probe.number_row(region, 0)
     before = region.worker(0)
@@ -187,7 +189,7 @@ def test_reclaiming_clears_gauges_and_keeps_totals_over_the_respawn():
 
 
 def test_no_count_sticks_when_workers_are_killed_in_the_middle_of_a_lease():
-    region = Region.create(2, 3)
+    region = region_of(2, 3)
     probe.lease(region, 0, 2)
     last_total = 0
     for _ in range(8):
@@ -239,7 +241,7 @@ def layers(region, index=0):
 
 @pytest.mark.parametrize(("admin", "health"), STATES)
 def test_the_state_follows_from_admin_and_health_in_whichever_order(admin, health):
-    region = Region.create(1, 2)
+    region = region_of(1, 2)
     region.set_admin(0, admin)
     region.set_health(0, health)
     region.set_health(1, health)
@@ -250,7 +252,7 @@ def test_the_state_follows_from_admin_and_health_in_whichever_order(admin, healt
 
 
 def test_weight_and_state_leave_each_other_alone():
-    region = Region.create(1, 2)
+    region = region_of(1, 2)
     region.set_endpoint(1, weight=256)
     region.set_health(1, "down")
     region.set_endpoint(0, weight=2)
@@ -272,7 +274,7 @@ def test_weight_and_state_leave_each_other_alone():
     ],
 )
 def test_a_wrong_word_or_weight_changes_nothing(change):
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     region.set_admin(0, "draining")
     before = region.endpoint(0)
 
@@ -282,7 +284,7 @@ def test_a_wrong_word_or_weight_changes_nothing(change):
 
 
 def test_since_is_when_the_state_last_became_up():
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     region.set_health(0, "up")
     assert region.endpoint(0)["since_ms"] == 0  # it was up before
 
@@ -298,7 +300,7 @@ def test_since_is_when_the_state_last_became_up():
 
 
 def test_an_endpoint_that_is_enabled_again_is_up_since_then():
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     region.set_admin(0, "draining")
     region.set_admin(0, "disabled")
     assert region.endpoint(0)["since_ms"] == 0
@@ -307,7 +309,7 @@ def test_an_endpoint_that_is_enabled_again_is_up_since_then():
 
 
 def test_a_layer_that_holds_no_known_word_takes_no_traffic():
-    region = Region.create(1, 2)
+    region = region_of(1, 2)
     probe.vandalise_layers(region, 0, 99, 0)
     region.set_health(0, "up")
     probe.vandalise_layers(region, 1, 0, -7)
@@ -318,7 +320,7 @@ def test_a_layer_that_holds_no_known_word_takes_no_traffic():
 
 
 def test_a_state_that_was_not_written_any_more_is_put_right_by_the_same_word():
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     probe.vandalise_layers(region, 0, 0, 2)  # killed before it wrote the state
     assert layers(region) == ("enabled", "down", "up")
 
@@ -327,7 +329,7 @@ def test_a_state_that_was_not_written_any_more_is_put_right_by_the_same_word():
 
 
 def test_a_passive_mark_shows_how_long_it_lasts():
-    region = Region.create(1, 1)
+    region = region_of(1, 1)
     probe.mark(region, 0, (1 << 62))
 
     assert region.endpoint(0)["skipped_ms"] > 1 << 60
@@ -336,7 +338,7 @@ def test_a_passive_mark_shows_how_long_it_lasts():
 
 
 def test_a_vandalised_slot_can_still_be_read():
-    region = Region.create(2, 2)
+    region = region_of(2, 2)
     probe.vandalise(region, 0, -(1 << 31), -(1 << 63))
 
     assert region.endpoint(0)["in_flight"] == -(1 << 32)
