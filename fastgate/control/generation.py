@@ -40,16 +40,13 @@ from fastgate.control.privileges import (
     too_few_files,
 )
 from fastgate.control.resolve import Names
-from fastgate.control.slot import Child, Slot
+from fastgate.control.slot import LEAVE_WITHIN_S, Child, Slot
 from fastgate.control.sockets import BoundListener, bind_listeners, held, release
 from fastgate.errors import StartError
 
 if TYPE_CHECKING:
     from fastgate.config.model import Config
     from fastgate.control.membership import Membership
-
-# For leaving at once, and beyond the drain: what closing takes a sound child.
-LEAVE_WITHIN_S = 1.0
 
 
 class Stage(Enum):

@@ -29,14 +29,14 @@ from fastgate.control.channel import (
     Message,
 )
 from fastgate.control.children import EXIT_BOOT_FAILED, fork_child
-from fastgate.control.generation import LEAVE_WITHIN_S, Generation, Stage
+from fastgate.control.generation import Generation, Stage
 from fastgate.control.libc import set_process_name
 from fastgate.control.notify import notify
 from fastgate.control.reload import Reloads
 from fastgate.control.reopen import Reopening
 from fastgate.control.resolve import StoppedError
 from fastgate.control.signals import STOPS, SignalQueue, name_of
-from fastgate.control.slot import STEWARD_SLOT, Child, Slot, word_of
+from fastgate.control.slot import LEAVE_WITHIN_S, STEWARD_SLOT, Child, Slot, word_of
 
 if TYPE_CHECKING:
     from fastgate.config.load import Loaded
@@ -178,7 +178,7 @@ class Master:
         """End those that are stuck, and those that had to be gone by now."""
         now_s = time.monotonic()
         for slot, child in self._children():
-            if child.kill_at_s is not None and now_s >= child.kill_at_s:
+            if child.due_s is not None and now_s >= child.due_s:
                 self._log.warning(
                     f"{slot.name} (pid {child.pid}) does not leave: killed"
                 )
@@ -252,11 +252,13 @@ class Master:
         except ChannelClosedError:
             # It is leaving; if it is not, nobody could ever tell it anything.
             self._selector.unregister(child.channel)
+            child.questions = 0
             if child.kill_at_s is None:
                 child.kill_at_s = time.monotonic() + LEAVE_WITHIN_S
             return
         except BadMessageError as error:
             self._log.alert(f"{slot.name} (pid {child.pid}) is not itself: {error}")
+            child.questions = 0
             child.kill_at_s = time.monotonic()
             return
         if message is None:
@@ -419,8 +421,8 @@ class Master:
         yield from self._reloads.due_times()
         for slot, generation in self._slots():
             if slot.child is not None:
-                if slot.child.kill_at_s is not None:
-                    yield slot.child.kill_at_s
+                if slot.child.due_s is not None:
+                    yield slot.child.due_s
             elif not self._is_stopping and generation.stage is not Stage.LEAVING:
                 yield slot.due_s
 

@@ -294,6 +294,6 @@ class Reloads:
         if len(data) > MOST_DATA_BYTES:
             data = data[: MOST_DATA_BYTES - 4].rpartition(b"\n")[0] + b"\n..."
         for asker in self._askers:
-            asker.questions -= 1
+            asker.answered()
             asker.channel.send(Message(Kind.RELOADED, int(is_good), data=data))
         self._askers = []

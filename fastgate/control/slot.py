@@ -11,6 +11,8 @@ from fastgate.control.backoff import Backoff
 from fastgate.control.channel import BadMessageError, Channel, Kind, Message
 
 STEWARD_SLOT = -1
+# For leaving at once, and beyond the drain: what closing takes a sound child.
+LEAVE_WITHIN_S = 1.0
 # One reload that runs, and the one behind it, which all who ask meanwhile share.
 MOST_QUESTIONS = 2
 
@@ -48,6 +50,17 @@ class Child:
             self.ready_s = time.monotonic()
         else:
             self.questions += 1
+
+    def answered(self) -> None:
+        """Note that a question of its was; one that waited for it to leave goes now."""
+        self.questions = max(0, self.questions - 1)
+        if self.is_condemned:
+            self.kill_at_s = time.monotonic() + LEAVE_WITHIN_S
+
+    @property
+    def due_s(self) -> float | None:
+        """When it is killed; not while somebody waits for an answer through it."""
+        return None if self.questions else self.kill_at_s
 
     def signal(self, number: int) -> None:
         """Send a signal. Its pid cannot be another's before it is reaped."""

@@ -48,6 +48,8 @@ _METHODS = {
     "/healthz": ("GET", "HEAD"),
     "/reload": ("POST",),
 }
+# For the request of a connection that was accepted just before the end.
+_LAST_REQUESTS_S = 0.1
 
 
 class Steward:
@@ -71,6 +73,7 @@ class Steward:
         # The reload under way for somebody here, and the one behind it.
         self._reload: asyncio.Future[dict[str, Any]] | None = None
         self._next_reload: asyncio.Future[dict[str, Any]] | None = None
+        self._server: asyncio.Server | None = None
         self._events = Events(log)
         self._prober: Prober | None = None
 
@@ -142,6 +145,7 @@ class Steward:
                 await self._serve(admin, at_exit)
             self._channel.send(Message(Kind.READY))
             await left
+            await self._say_goodbye()
 
     async def _serve(self, admin: "socket.socket", at_exit: AsyncExitStack) -> None:
         """Answer on the admin socket until `at_exit` is closed."""
@@ -156,8 +160,17 @@ class Steward:
         if sys.version_info >= (3, 13):
             keep["cleanup_socket"] = False
         loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(runner.server, sock=admin, **keep)
-        at_exit.callback(server.close)
+        self._server = await loop.create_unix_server(runner.server, sock=admin, **keep)
+        at_exit.callback(self._server.close)
+
+    async def _say_goodbye(self) -> None:
+        """Answer who has come already; who comes now is the successor's."""
+        if self._server is None:
+            return
+        self._server.close()
+        await asyncio.sleep(_LAST_REQUESTS_S)
+        if asked := [one for one in (self._reload, self._next_reload) if one]:
+            await asyncio.wait(asked)
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         methods = _METHODS.get(request.path)
@@ -201,6 +214,9 @@ class Steward:
         try:
             received = self._channel.receive_with_logs()
         except (ChannelClosedError, BadMessageError):
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            for _ in range(2):
+                self._take_answer(Message(Kind.RELOADED, data=b"the master is gone"))
             received = Message(Kind.STOP), []
         if received is None:
             return
@@ -209,10 +225,8 @@ class Steward:
             self._log.replace(fds.pop())
         elif message.kind is Kind.RELOADED:
             self._take_answer(message)
-        elif message.kind is Kind.STOP:
-            asyncio.get_running_loop().remove_reader(self._channel.fileno())
-            if not left.done():
-                left.set_result(None)
+        elif message.kind is Kind.STOP and not left.done():
+            left.set_result(None)
 
 
 def _fail(
