@@ -186,6 +186,69 @@ def _reload(arguments: Sequence[str]) -> int:
     return int(admin.reload_command(path))
 
 
+def _drain(arguments: Sequence[str]) -> int:
+    from fastgate.config.units import BadValueError, parse_duration_ms
+
+    summary = "Let endpoints finish what they have, and give them nothing new."
+    parser = _order_parser("drain", summary)
+    parser.add_argument(
+        "--wait",
+        metavar="DURATION",
+        help="return when nothing is in flight there, with 1 if that takes longer",
+    )
+    found = parser.read(arguments)
+    wait_ms = None
+    if found.wait is not None:
+        try:
+            wait_ms = parse_duration_ms(found.wait)
+        except BadValueError as bad:
+            raise UsageError(f"--wait: {bad}") from None
+    return _order("drain", found, wait_ms)
+
+
+def _disable(arguments: Sequence[str]) -> int:
+    summary = "Give endpoints nothing new, and show them as down."
+    return _order("disable", _order_parser("disable", summary).read(arguments))
+
+
+def _enable(arguments: Sequence[str]) -> int:
+    summary = "Take back what drain or disable said of endpoints."
+    return _order("enable", _order_parser("enable", summary).read(arguments))
+
+
+def _weight(arguments: Sequence[str]) -> int:
+    summary = "Give endpoints another weight, until the file says another than it does."
+    parser = _admin_parser("weight", summary)
+    parser.add_argument("upstream", metavar="UPSTREAM")
+    parser.add_argument("weight", metavar="WEIGHT", help="1..256")
+    parser.add_argument("addresses", metavar="ADDRESS", nargs="+")
+    found = parser.read(arguments)
+    if not found.weight.isascii() or not found.weight.isdigit():
+        raise UsageError(f"weight: '{found.weight}' is no number")
+    return _order("weight", found, weight=int(found.weight))
+
+
+def _order_parser(command: str, summary: str) -> "Parser":
+    """Make the parser of a command about endpoints."""
+    parser = _admin_parser(command, summary)
+    parser.add_argument("upstream", metavar="UPSTREAM")
+    parser.add_argument("addresses", metavar="ADDRESS", nargs="+")
+    return parser
+
+
+def _order(
+    command: str, found: "argparse.Namespace", wait_ms: int | None = None, **more: int
+) -> int:
+    admin = importlib.import_module("fastgate.control.admin")
+    order = {
+        "command": command,
+        "upstream": found.upstream,
+        "addresses": found.addresses,
+        **more,
+    }
+    return int(admin.endpoints_command(_admin_path(found), order, wait_ms))
+
+
 def _admin_parser(command: str, summary: str) -> "Parser":
     """Make the parser of a command that speaks to a running gateway."""
     from fastgate.config.flags import add_config_flag, bare_parser
@@ -263,6 +326,10 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": _demo,
     "status": _status,
     "reload": _reload,
+    "drain": _drain,
+    "disable": _disable,
+    "enable": _enable,
+    "weight": _weight,
     "version": _version,
 }
 

@@ -9,6 +9,10 @@ COMMANDS = {
     "demo": "serve on 127.0.0.1:8080 over two embedded upstreams",
     "status": "show workers, endpoints and listeners of a running gateway",
     "reload": "have a running gateway read its configuration again",
+    "drain": "let endpoints finish what they have, and give them nothing new",
+    "disable": "give endpoints nothing new, and show them as down",
+    "enable": "take back what drain or disable said of endpoints",
+    "weight": "give endpoints of a running gateway another weight",
     "version": "show the versions of everything in the program",
 }
 

@@ -1,4 +1,4 @@
-"""`fastgate status` and `fastgate reload`: what the steward answers.
+"""The commands that speak to a running gateway: what its steward answers.
 
 Runs in: the command line.
 """
@@ -7,12 +7,18 @@ import http.client
 import json
 import socket
 import sys
+import time
 from typing import Any
 
+from fastgate.config.address import parse_address
 from fastgate.control.logs import reason
 from fastgate.errors import printable
 
 _TIMEOUT_S = 5.0
+# Of what was asked for, beside 1: nobody answered.
+_REFUSED = 2
+# While a drain is waited for.
+_LOOK_EVERY_S = 0.1
 
 
 class _AdminConnection(http.client.HTTPConnection):
@@ -54,8 +60,54 @@ def reload_command(socket_path: str) -> int:
 
     returns  0; 1 when the gateway refuses, with every reason on stderr, or none answers
     """
+    code = _command(socket_path, "/reload", None)
+    if code == _REFUSED:
+        print("fastgate: reload refused: the old one serves on", file=sys.stderr)
+    return 1 if code else 0
+
+
+def endpoints_command(
+    socket_path: str, order: dict[str, Any], wait_ms: int | None = None
+) -> int:
+    """Have the gateway do something with endpoints, and print what it says.
+
+    order    as control/operator.py reads it
+    wait_ms  for so long at most it is waited until nothing is in flight there
+    returns  0; 1 when the gateway refuses, when none answers, or when time is up
+    """
+    if _command(socket_path, "/endpoints", order):
+        return 1
+    if wait_ms is None:
+        return 0
+    until_s = time.monotonic() + wait_ms / 1000
+    while True:
+        try:
+            left = _in_flight(fetch_status(socket_path), order)
+        except NoAnswerError as error:
+            return _no_answer(socket_path, error)
+        if not left:
+            return 0
+        if time.monotonic() >= until_s:
+            waited = f"after {wait_ms / 1000:g} s"
+            print(f"fastgate: {left} still in flight {waited}", file=sys.stderr)
+            return 1
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _in_flight(status: dict[str, Any], order: dict[str, Any]) -> int:
+    """Count what is in flight at the endpoints of an order, which was obeyed."""
+    named = {str(parse_address(one, listening=False)) for one in order["addresses"]}
+    endpoints = status["upstreams"].get(order["upstream"], {}).get("endpoints", ())
+    return sum(e["in_flight"] for e in endpoints if e["address"] in named)
+
+
+def _command(socket_path: str, path: str, body: dict[str, Any] | None) -> int:
+    """Ask for something to be done, and print the lines of the answer.
+
+    returns  0; _REFUSED; or 1 when no gateway answers
+    """
     try:
-        answer = _ask(socket_path, "POST", "/reload", timeout_s=None)
+        answer = _ask(socket_path, "POST", path, timeout_s=None, body=body)
         lines = [printable(str(line)) for line in answer["lines"]]
         is_good = answer["ok"] is True
     except NoAnswerError as error:
@@ -64,9 +116,7 @@ def reload_command(socket_path: str) -> int:
         return _no_answer(socket_path, NoAnswerError("not the answer of a gateway"))
     for line in lines:
         print(f"fastgate: {line}", file=sys.stdout if is_good else sys.stderr)
-    if not is_good:
-        print("fastgate: reload refused: the old one serves on", file=sys.stderr)
-    return 0 if is_good else 1
+    return 0 if is_good else _REFUSED
 
 
 def _no_answer(socket_path: str, error: NoAnswerError) -> int:
@@ -80,17 +130,23 @@ def fetch_status(socket_path: str) -> dict[str, Any]:
 
 
 def _ask(
-    socket_path: str, method: str, path: str, *, timeout_s: float | None
+    socket_path: str,
+    method: str,
+    path: str,
+    *,
+    timeout_s: float | None,
+    body: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Ask the steward; a refusal (409) is an answer. Raises NoAnswerError."""
     connection = _AdminConnection(socket_path, timeout_s)
     try:
-        connection.request(method, path)
+        data = None if body is None else json.dumps(body)
+        connection.request(method, path, data)
         response = connection.getresponse()
-        body = response.read()
+        text = response.read()
         if response.status not in (http.client.OK, http.client.CONFLICT):
             raise NoAnswerError(f"it said {response.status} {response.reason}")
-        answer = json.loads(body)
+        answer = json.loads(text)
     except TimeoutError:
         raise NoAnswerError(f"silent for {_TIMEOUT_S:g} s") from None
     except (FileNotFoundError, ConnectionRefusedError) as error:

@@ -26,7 +26,7 @@ class Events:
     ) -> None:
         """Tell one change, everywhere.
 
-        what   down, up: what the endpoint is now
+        what   what the endpoint is now: down, up, draining, of weight 3
         cause  why, in words
         more   words for the log alone
         """

@@ -226,7 +226,7 @@ class Master:
                 self._log.info(f"generation {generation.number} has left")
 
     def _dismiss_steward(self) -> None:
-        """Let it go when it is an earlier generation's, and has nobody to answer.
+        """Let it go when it is an earlier generation's: it knows other endpoints.
 
         At a stop it goes last, so that a drain can be watched.
         """
@@ -236,9 +236,9 @@ class Master:
         if self._is_stopping:
             is_due = not any(slot.child for slot in self._worker_slots())
         else:
-            is_old = self._steward.generation != self._estate.current.number
-            is_due = is_old and not child.questions
+            is_due = self._steward.generation != self._estate.current.number
         if is_due:
+            self._reloads.put_off(child)
             child.stop(Message(Kind.STOP), time.monotonic() + LEAVE_WITHIN_S)
 
     # -- what a child says, and its end
@@ -266,6 +266,8 @@ class Master:
         child.hear(message)
         if message.kind is Kind.RELOAD:
             self._reloads.ask(child)
+            if child.is_condemned:
+                self._reloads.put_off(child)
         elif message.kind is Kind.READY and not slot.is_steward:
             self._welcome(slot, child)
 
@@ -303,6 +305,9 @@ class Master:
             cut = held if child.cut is None else child.cut
             leases = self._region.reclaim_worker(slot.row)
             self._region.set_worker_state(slot.row, "left" if has_left else "dead")
+        elif not self._estate.needs_steward:
+            # Its last check may have written behind the commit that ended all checks.
+            self._estate.membership.settle(self._estate.current.values.upstreams)
         if self._is_stopping or (has_left and not slot.is_steward):
             self._cut += cut
         if not self._is_stopping and not has_left:

@@ -180,7 +180,7 @@ def _resolve(upstream: str, text: str, names: Names, log: Log) -> _Place:
     if not found.places:
         log.alert(
             f"upstream {upstream}: cannot resolve {address.host}: {found.why};"
-            f" endpoint {text} is down until the next start"
+            f" endpoint {text} is down until the next start or reload"
         )
         return _Place("inet", None, address.port)
     # A service started on "localhost" listens on IPv4 more often than on ::1.

@@ -94,6 +94,17 @@ class Reloads:
         if asker is not None:
             self._next_askers.append(asker)
 
+    def put_off(self, asker: Child) -> None:
+        """Answer one that is to leave before the reload that it asked for is made."""
+        data = (
+            f"generation {self._estate.current.number} serves; another reload follows"
+        )
+        for askers in (self._askers, self._next_askers):
+            while asker in askers:
+                askers.remove(asker)
+                asker.channel.send(Message(Kind.RELOADED, 1, data=data.encode()))
+                asker.answered()
+
     def advance(self) -> None:
         """Go on with what can go on; called in every round of the master."""
         now_s = time.monotonic()
@@ -201,10 +212,9 @@ class Reloads:
     def _tell_of_wait(self, other: Generation) -> None:
         if not self._has_told_of_wait:
             self._has_told_of_wait = True
-            workers = sum(1 for _ in other.children())
             self._log.info(
-                f"reload: waiting for {workers} workers of generation {other.number},"
-                f" which leave within {other.config.gateway.drain / 1000:g} s"
+                f"reload: waiting for generation {other.number}, which leaves within"
+                f" {other.config.gateway.drain / 1000:g} s"
             )
 
     def _end_trial(self) -> None:

@@ -31,6 +31,12 @@ from fastgate.control.channel import (
     Message,
 )
 from fastgate.control.events import Events
+from fastgate.control.operator import (
+    MOST_ORDER_BYTES,
+    RefusedError,
+    carry_out,
+    read_order,
+)
 from fastgate.control.prober import Prober
 
 if TYPE_CHECKING:
@@ -47,6 +53,7 @@ _METHODS = {
     "/status": ("GET", "HEAD"),
     "/healthz": ("GET", "HEAD"),
     "/reload": ("POST",),
+    "/endpoints": ("POST",),
 }
 # For the request of a connection that was accepted just before the end.
 _LAST_REQUESTS_S = 0.1
@@ -145,6 +152,8 @@ class Steward:
                 await self._serve(admin, at_exit)
             self._channel.send(Message(Kind.READY))
             await left
+            # At once: its successor, or nobody, says how endpoints are.
+            self._prober.close()
             await self._say_goodbye()
 
     async def _serve(self, admin: "socket.socket", at_exit: AsyncExitStack) -> None:
@@ -185,10 +194,21 @@ class Steward:
         if request.path == "/reload":
             answer = await self._ask_for_reload()
             status = 200 if answer["ok"] else 409
+        elif request.path == "/endpoints":
+            answer = self._obey(await request.content.read(MOST_ORDER_BYTES + 1))
+            status = 200 if answer["ok"] else 409
         else:
             answer = self.status()
         text = json.dumps(answer)
         return web.Response(status=status, text=text, content_type="application/json")
+
+    def _obey(self, body: bytes) -> dict[str, Any]:
+        """Do what an operator says of endpoints, all of it or nothing."""
+        try:
+            order = read_order(body, self._values.upstreams)
+        except RefusedError as refused:
+            return {"ok": False, "lines": [str(refused)]}
+        return {"ok": True, "lines": carry_out(order, self._region, self._events)}
 
     async def _ask_for_reload(self) -> dict[str, Any]:
         """Have the master reload; all who ask while it does share the next one."""

@@ -395,7 +395,7 @@ def test_a_reload_waits_for_a_generation_that_leaves(rig: Rig) -> None:
     reload(gateway, deadline="7s")
     gateway.signal(signal.SIGHUP)
     gateway.stderr.wait_for(
-        "reload: waiting for 1 workers of generation 1, which leave within 20 s"
+        "reload: waiting for generation 1, which leaves within 20 s"
     )
     assert gateway.generations() == [1, 2]
     gate.set()

@@ -95,7 +95,7 @@ def test_a_name_that_cannot_be_resolved_is_a_down_endpoint(log, monkeypatch):
         (
             "error",
             "upstream users: cannot resolve nowhere: Name or service not known;"
-            " endpoint nowhere:80 is down until the next start",
+            " endpoint nowhere:80 is down until the next start or reload",
         )
     ]
 
