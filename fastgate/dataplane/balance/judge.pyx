@@ -144,11 +144,8 @@ cdef void release_lease(Worker *w, Attempt *a, int fault, bint tunnel) noexcept 
     already stands, however the rest of the answer ended.
     """
     cdef const FaultInfo *info
-    cdef EndpointSlot *slot
-    cdef const UpstreamPlan *plan
     cdef int endpoint = a.endpoint
     cdef bint failed = False
-    cdef int64_t failures
     if endpoint < 0:
         return
     a.endpoint = -1
@@ -157,13 +154,19 @@ cdef void release_lease(Worker *w, Attempt *a, int fault, bint tunnel) noexcept 
     if fault != FAULT_NONE:
         info = fault_info(fault)
         failed = info.side == SIDE_UPSTREAM and not tunnel
+    if failed and info.ejects:
+        hold_against(w, &w.upstream_plans[a.upstream], endpoint)
+    # Last: from here on the slot may come to be another's.
     settle(w.shared, w.slot, endpoint, failed)
-    if not failed or not info.ejects:
-        return
-    slot = endpoint_slot(w.shared, endpoint)
-    plan = &w.upstream_plans[a.upstream]
+
+
+cdef void hold_against(Worker *w, const UpstreamPlan *plan, int endpoint) noexcept nogil:
+    """One failure more in a row; one too many ejects it."""
+    cdef EndpointSlot *slot = endpoint_slot(w.shared, endpoint)
     # Clamped as everything that others wrote, and too wide to overflow.
-    failures = max(<int64_t>0, <int64_t>fg_load32(&slot.consecutive_failures)) + 1
+    cdef int64_t failures = (
+        max(<int64_t>0, <int64_t>fg_load32(&slot.consecutive_failures)) + 1
+    )
     if plan.eject_failures and failures >= plan.eject_failures:
         fg_store(&slot.skip_until_ms, w.now_ms + plan.eject_for_ms)
         failures = 0

@@ -59,7 +59,7 @@ cdef bint members_follow(Worker *w, int64_t version) noexcept nogil:
     """Make the groups what the rows say.
 
     version  of the membership, as read before
-    returns  False without memory: everything is as it was, to be tried again
+    returns  False without memory: the groups are as they were, to be tried again
 
     An endpoint that is a member no more is in no group, and keeps its copy.
     """
@@ -131,6 +131,9 @@ cdef bint copy_row(Worker *w, int endpoint) noexcept nogil:
         return False
     e.upstream = upstream
     e.owner = owner
+    # What was told of who was here before is not told of the newcomer.
+    w.n_ejected -= w.ejected[endpoint]
+    w.ejected[endpoint] = 0
     memcpy(e.text, row.address, ADDRESS_BYTES)
     e.address.at = e.text
     e.address.len = <uint32_t>length

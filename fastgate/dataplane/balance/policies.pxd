@@ -42,7 +42,8 @@ cdef struct Group:              # one upstream in one worker
     int n_full                  # of them
 
 cdef inline bint has_room(const Group *g) noexcept nogil:
-    return g.n_full < g.n
+    """Is it worth asking? A group without members answers too: there is none."""
+    return g.n_full < g.n or g.n == 0
 
 cdef const Policy *policy_named(str name) except NULL
 cdef int pick(Group *g, Shared *s, const Choice *c) noexcept nogil

@@ -20,6 +20,8 @@ cdef extern from * nogil:
     /* What was written before the one is seen by whoever sees it by the other. */
     #define fg_publish(p, v)    __atomic_store_n((p), (v), __ATOMIC_RELEASE)
     #define fg_observe(p)       __atomic_load_n((p), __ATOMIC_ACQUIRE)
+    /* Every store before it is seen before any load behind it is made. */
+    #define fg_fence()          __atomic_thread_fence(__ATOMIC_SEQ_CST)
     static inline int fg_cas32(int32_t *p, int32_t expected, int32_t wanted) {
         return __atomic_compare_exchange_n(p, &expected, wanted, 0,
                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
@@ -33,4 +35,5 @@ cdef extern from * nogil:
     void fg_bump32(int32_t *p, int32_t delta) noexcept
     void fg_publish(int64_t *p, int64_t value) noexcept
     int64_t fg_observe(const int64_t *p) noexcept
+    void fg_fence() noexcept
     bint fg_cas32(int32_t *p, int32_t expected, int32_t wanted) noexcept

@@ -61,9 +61,10 @@ cdef int try_again(
     Worker *w, Exchange *x, int fault, bint repeatable, bint stale
 ) noexcept nogil:
     """What follows on a try that `fault` has ended: a Sequel, see again()."""
+    # What nobody listed is done for methods alone that may be sent twice.
     cdef int sequel = again(
         &x.attempt, &w.upstream_plans[x.attempt.upstream], fault,
-        x.response_started or x.client is NULL, repeatable, stale,
+        x.response_started or x.client is NULL, repeatable, stale and x.idempotent,
     )
     if sequel == RETRY:
         x.fault = <uint8_t>fault

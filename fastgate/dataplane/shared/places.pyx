@@ -26,7 +26,7 @@ from libc.stdint cimport uint16_t
 from libc.string cimport memcmp, memcpy, memset
 
 from fastgate.dataplane.base.atomics cimport (
-    fg_load, fg_load32, fg_publish, fg_store, fg_store32,
+    fg_fence, fg_load, fg_load32, fg_publish, fg_store, fg_store32,
 )
 from fastgate.dataplane.base.hashing cimport hash_bytes
 from fastgate.dataplane.base.system cimport (
@@ -177,6 +177,7 @@ cdef class Members:
         cdef int64_t now
         cdef int i
         fg_publish(version, fg_load(version) + 1)
+        fg_fence()
         # Read only now: who sees this version, or a later one, sees it without owner.
         now = membership_version(s)
         for i in range(self.first, self.first + self._used()):

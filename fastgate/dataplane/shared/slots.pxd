@@ -133,10 +133,10 @@ cdef inline void lease(Shared *s, int worker, int endpoint) noexcept nogil:
 cdef inline void settle(
     Shared *s, int worker, int endpoint, bint failed
 ) noexcept nogil:
-    """Count it off again, exactly once a lease."""
-    fg_bump32(lease_cell(s, worker, endpoint), -1)
+    """Count it off again, exactly once a lease; the cell last, which holds the slot."""
     if failed:
         fg_bump(&endpoint_count(s, worker, endpoint).failures, 1)
+    fg_bump32(lease_cell(s, worker, endpoint), -1)
 
 cdef inline void count_connection(Shared *s, int worker, int endpoint) noexcept nogil:
     """A connection to `endpoint` was opened."""

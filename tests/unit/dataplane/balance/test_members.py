@@ -134,3 +134,16 @@ def test_a_worker_says_which_membership_it_goes_by(
     client = lab.client()
     client.sendall(request())
     lab.until(lambda: is_readable(newcomer), "the slot is its successor's")
+
+
+def test_who_waits_is_told_at_once_when_the_last_endpoint_goes(
+    make_lab: MakeLab,
+) -> None:
+    lab = make_lab(upstream={"upstream_max": 1, "queue_timeout": "1h"})
+    lab.ask()
+    second = lab.client()
+    second.sendall(request())
+    lab.settle()
+    remove(Members(lab.region), 0)
+
+    assert b" 503 " in lab.read(second, b"\n")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import product
 
 import attempt_probe
 import pytest
+from support.addresses import reset
+from support.lab import Lab, is_readable
 from support.regions import region_of
 
 from fastgate._core import FAULTS
@@ -118,3 +121,17 @@ def test_what_is_paid_ahead_is_paid_once_and_counted_when_it_is_made() -> None:
     assert not upstream.pay_retry(5)
     assert not upstream.charge_retry(5)
     assert upstream.retries(0) == (2, 10)
+
+
+def test_a_post_that_may_be_retried_is_not_replayed_where_resets_are_not_listed(
+    make_lab: Callable[..., Lab],
+) -> None:
+    lab = make_lab(upstream={"retry": {"methods": "all", "on": ["connect"]}})
+    client = lab.client()
+    service = lab.serve(client)
+    client.sendall(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n")
+    lab.read(service, b"\r\n\r\n")
+    reset(service)
+
+    assert b" 502 " in lab.read(client, b"\n")
+    assert not is_readable(lab.services[0])
