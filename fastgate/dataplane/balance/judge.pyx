@@ -160,7 +160,9 @@ cdef void release_lease(Worker *w, Attempt *a, int fault, bint tunnel) noexcept 
     settle(w.shared, w.slot, endpoint, failed)
 
 
-cdef void hold_against(Worker *w, const UpstreamPlan *plan, int endpoint) noexcept nogil:
+cdef void hold_against(
+    Worker *w, const UpstreamPlan *plan, int endpoint
+) noexcept nogil:
     """One failure more in a row; one too many ejects it."""
     cdef EndpointSlot *slot = endpoint_slot(w.shared, endpoint)
     # Clamped as everything that others wrote, and too wide to overflow.
