@@ -154,6 +154,27 @@ def test_an_endpoint_that_fails_its_checks_goes_and_comes_back(
         )
 
 
+def test_with_slow_start_an_endpoint_that_comes_back_gets_little_at_first(
+    rig: Rig,
+) -> None:
+    one, other = Service(rig), Service(rig)
+    gateway = rig.gateway(one, other, upstream={"health": FAST, "slow_start": "1h"})
+    wait_health(gateway, one.address, "up")
+    with gateway.client() as client:
+        for _ in range(100):
+            client.ask("GET", "/")
+        assert one.served >= 40
+        one.answer = status(500)
+        wait_health(gateway, one.address, "down")
+        one.answer = None
+        wait_health(gateway, one.address, "up")
+        before = one.served
+        for _ in range(100):
+            client.ask("GET", "/")
+
+    assert 1 <= one.served - before <= 25
+
+
 def test_no_request_fails_while_an_endpoint_goes_by_its_checks(rig: Rig) -> None:
     one, other = Service(rig), Service(rig)
     gateway = rig.gateway(one, other, upstream={"health": FAST})

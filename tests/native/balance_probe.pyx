@@ -84,6 +84,11 @@ def mark(slots.Region region, int endpoint, int64_t skip_until_ms):
     fg_store(&slots.endpoint_slot(s, endpoint).skip_until_ms, skip_until_ms)
 
 
+def set_since(slots.Region region, int endpoint, int64_t since_ms):
+    cdef Shared *s = shared_of(region, 0, endpoint)
+    fg_store(&slots.endpoint_slot(s, endpoint).since_ms, since_ms)
+
+
 def set_failures(slots.Region region, int endpoint, int in_a_row):
     cdef Shared *s = shared_of(region, 0, endpoint)
     fg_store32(&slots.endpoint_slot(s, endpoint).consecutive_failures, in_a_row)
@@ -128,7 +133,7 @@ cdef class Group:
 
     def __cinit__(
         self, str policy, members, *, identities=None, int bound_percent=0,
-        uint64_t seed=0,
+        uint64_t seed=0, int64_t slow_start_ms=0,
     ):
         cdef bytes address
         cdef int i
@@ -140,6 +145,7 @@ cdef class Group:
             bound_percent,
             seed,
         )
+        self.group.slow_start_ms = slow_start_ms
         for i, member in enumerate(members):
             self.group.members[i] = member
             address = b"10.0.0.%d:80" % <int>member

@@ -3,8 +3,9 @@
 Runs in: every process (imported only where configuration is read).
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -23,8 +24,10 @@ from fastgate.config.model.retry import Retry
 from fastgate.config.model.settings import Settings, checked, choice, knob, listed
 from fastgate.config.units import (
     either,
+    format_duration,
     nearest,
     parse_count,
+    parse_duration_ms,
     parse_percent,
     parse_signed,
     parse_switch,
@@ -101,6 +104,8 @@ class Endpoint(Settings):
 class Upstream(Settings):
     """A named pool of endpoints; None in a setting means the gateway's value."""
 
+    WRITERS: ClassVar[dict[str, Callable[[int], str]]] = {"slow_start": format_duration}
+
     balance: str = Field(
         default=BALANCES[0],
         description=f"how an endpoint is picked: {either(BALANCES)}"
@@ -119,6 +124,12 @@ class Upstream(Settings):
         " the mean: what is above goes elsewhere, so not for sessions; 0: no bound"
         " (default: 0)",
         json_schema_extra={"type": ["string", "integer"]},
+    )
+    slow_start: int = Field(
+        default=0,
+        description="over which an endpoint that comes up at run time grows from a"
+        " tenth of its share to all of it, 1s..1h; 0: at once (default: 0)",
+        json_schema_extra={"type": ["string", "number"]},
     )
     endpoints: tuple[Endpoint, ...] = Field(description="where requests go")
     health: Health | None = Field(
@@ -168,6 +179,14 @@ class Upstream(Settings):
         if percent and not 100 <= percent <= 10_000:
             raise fault(f"{show(raw)} is outside 100%..10000%, or 0: no bound")
         return percent
+
+    @field_validator("slow_start", mode="before")
+    @classmethod
+    def _check_slow_start(cls, raw: Any) -> int:
+        over_ms = checked(partial(parse_signed, parse_duration_ms), raw)
+        if over_ms and not 1_000 <= over_ms <= 3_600_000:
+            raise fault(f"{show(raw)} is outside 1s..1h, or 0: at once")
+        return over_ms
 
     @field_validator("hash_key", "hash_bound")
     @classmethod

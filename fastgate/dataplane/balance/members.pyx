@@ -52,7 +52,9 @@ cdef void members_free(Worker *w) noexcept:
 cdef int make_group(Worker *w, Group *g, int upstream, int n) except -1:
     cdef const UpstreamPlan *u = &w.upstream_plans[upstream]
     # The slot as seed: workers do not walk the endpoints in step.
-    return group_init(g, u.policy, n, u.hash_bound_percent, <uint64_t>w.slot)
+    group_init(g, u.policy, n, u.hash_bound_percent, <uint64_t>w.slot)
+    g.slow_start_ms = u.slow_start_ms
+    return 0
 
 
 cdef bint members_follow(Worker *w, int64_t version) noexcept nogil:

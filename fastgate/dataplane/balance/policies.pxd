@@ -32,6 +32,7 @@ cdef struct Group:              # one upstream in one worker
     const Policy *policy
     int n                       # members
     int bound_percent           # hash only: bounded load, 0 = unbounded
+    int64_t slow_start_ms       # 0 = none. The caller's to write, before the first pick
     int *members                # [n] indexes of endpoint slots
     uint64_t *identities        # [n] hash of each member's address (ring placement)
     uint64_t *deadlines         # [n] round robin's virtual deadlines

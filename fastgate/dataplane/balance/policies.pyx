@@ -11,8 +11,15 @@ must see traffic to recover (Envoy calls this the panic threshold). DOWN, DRAINI
 and tried ones are never chosen. Load is read from the lease cells of all workers;
 loads are compared per unit of weight by cross-multiplying, exactly.
 
-What other processes wrote is clamped when it is read, so that no value of theirs
-can overflow a product here: a weight to 256, a load to 2^24, a latency to 2^50 ns.
+Slow start. In a group that has one, an endpoint that came up at run time counts for
+a tenth of its weight at first and for all of it after slow_start_ms, on a straight
+line in RAMP_STEPS steps: round robin staggers anew whenever a weight changes, so it
+must not change at each pick. For a tenth of 1 to be a whole number, all weights of
+such a group are RAMP_SCALE times as large. Where all ramp alike, shares are as ever.
+
+What other processes wrote is clamped when it is read, so that no value of theirs can
+overflow a product here: a weight to 256, a load to 2^24 (2^36 of all members), a
+latency to 2^50 ns.
 
 Decisions and measurements: docs/decisions/0002-balancers.md.
 """
@@ -32,23 +39,27 @@ from fastgate.dataplane.shared.slots cimport (
 cdef enum:
     MIN_BOUND_PERCENT = 100     # below it, the members' bounds do not hold the load
     MAX_BOUND_PERCENT = 10000
+    RAMP_SCALE = 16             # of weights in a group with slow start
+    RAMP_STEPS = 16
+    MAX_SCALED = MAX_WEIGHT * RAMP_SCALE
     HALF_LIFE_BITS = 12         # of a latency: 4096 ms
 
 # Round robin's unit: one cycle gives each member as many turns as its weight. A
 # power of two, so that a place in the cycle survives the wrap of 64 bits.
 cdef uint64_t CYCLE = <uint64_t>1 << 56
 cdef int64_t MAX_LOAD = <int64_t>1 << 24
+cdef int64_t MAX_ALL_LOAD = <int64_t>1 << 36
 cdef int64_t MAX_LATENCY_NS = <int64_t>1 << 50
 # What a first answer may say: it came from a cold cache, over a cold connection.
 cdef int64_t FIRST_LATENCY_NS = 1000000000
 
-cdef uint64_t STRIDES[MAX_WEIGHT + 1]   # between two turns of a member, by weight
+cdef uint64_t STRIDES[MAX_SCALED + 1]   # between two turns of a member, by weight
 
 
 cdef void make_strides() noexcept:
     cdef int weight
     STRIDES[0] = CYCLE
-    for weight in range(1, MAX_WEIGHT + 1):
+    for weight in range(1, MAX_SCALED + 1):
         STRIDES[weight] = CYCLE // <uint64_t>weight
 
 
@@ -61,6 +72,35 @@ make_strides()
 cdef inline int clamped_weight(Shared *s, int endpoint) noexcept nogil:
     cdef int weight = fg_load32(&endpoint_slot(s, endpoint).weight)
     return 0 if weight < 0 else MAX_WEIGHT if weight > MAX_WEIGHT else weight
+
+
+cdef int ramped(int weight, int64_t elapsed_ms, int64_t slow_start_ms) noexcept nogil:
+    """`weight`, RAMP_SCALE times as large, of an endpoint up for `elapsed_ms`.
+
+    elapsed_ms  below 0 it just came up: another process read the clock later
+    """
+    cdef int step = 0
+    if elapsed_ms >= slow_start_ms:
+        return weight * RAMP_SCALE
+    if elapsed_ms > 0:
+        step = <int>(elapsed_ms * RAMP_STEPS // slow_start_ms)
+    # In hundredths of the unscaled weight: a tenth, and a step's part of the rest.
+    cdef int hundredths = RAMP_SCALE * (10 + 90 * step // RAMP_STEPS)
+    return (weight * hundredths + 50) // 100
+
+
+cdef inline int weight_of(
+    const Group *g, Shared *s, int endpoint, int64_t now_ms
+) noexcept nogil:
+    """What all policies go by: 0..MAX_WEIGHT, or ..MAX_SCALED with slow start."""
+    cdef int weight = clamped_weight(s, endpoint)
+    cdef int64_t since_ms
+    if g.slow_start_ms == 0:
+        return weight
+    since_ms = fg_load(&endpoint_slot(s, endpoint).since_ms)
+    if since_ms <= 0:           # up from the beginning
+        return weight * RAMP_SCALE
+    return ramped(weight, now_ms - since_ms, g.slow_start_ms)
 
 
 cdef inline int64_t load_of(Shared *s, int endpoint) noexcept nogil:
@@ -88,7 +128,7 @@ cdef inline int weight_but_for_room(
     for k in range(c.n_tried):
         if c.tried[k] == endpoint:
             return 0
-    return clamped_weight(s, endpoint)
+    return weight_of(g, s, endpoint, c.now_ms)
 
 
 cdef bint would_fit(
@@ -129,7 +169,7 @@ cdef inline uint64_t next_turn(
     return now + stride - (position - phase) % stride
 
 
-cdef void stagger(Group *g, Shared *s) noexcept nogil:
+cdef void stagger(Group *g, Shared *s, int64_t now_ms) noexcept nogil:
     """Give every member its places in the cycle, from the weights of now.
 
     The members of one weight are spread evenly over its stride; that is all that
@@ -137,14 +177,17 @@ cdef void stagger(Group *g, Shared *s) noexcept nogil:
     the weights alone, not on the past: however often weights change, virtual time
     sweeps over each member's places as often as its weight says.
     """
-    cdef int of_weight[MAX_WEIGHT + 1]
-    cdef int rank[MAX_WEIGHT + 1]
+    cdef int of_weight[MAX_SCALED + 1]
+    cdef int rank[MAX_SCALED + 1]
+    cdef size_t used = sizeof(int) * (
+        (MAX_SCALED if g.slow_start_ms else MAX_WEIGHT) + 1
+    )
     cdef int i, weight
     cdef uint64_t stride
-    memset(of_weight, 0, sizeof(of_weight))
-    memset(rank, 0, sizeof(rank))
+    memset(of_weight, 0, used)
+    memset(rank, 0, used)
     for i in range(g.n):
-        g.weights[i] = clamped_weight(s, g.members[i])
+        g.weights[i] = weight_of(g, s, g.members[i], now_ms)
         of_weight[g.weights[i]] += 1
     for i in range(g.n):
         weight = g.weights[i]
@@ -182,7 +225,7 @@ cdef int pick_round_robin(
         if weight != g.weights[i] and not staggered:
             # Once a pick is enough: a weight that changes again meanwhile waits
             # for the next one.
-            stagger(g, s)
+            stagger(g, s, c.now_ms)
             staggered = True
             best = NO_ENDPOINT
             i = 0
@@ -465,7 +508,7 @@ cdef int pick_hash(
         weight = usable(g, s, c, i, heed_marks)
         if weight != 0:
             all_weight += weight
-            all_load += load_of(s, g.members[i])
+            all_load = min(MAX_ALL_LOAD, all_load + load_of(s, g.members[i]))
     chosen = rendezvous(g, s, c, heed_marks, all_load, all_weight)
     if chosen == NO_ENDPOINT and all_weight != 0:
         # Loads grew between the two walks until nobody was below the old bound.

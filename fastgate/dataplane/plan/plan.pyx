@@ -18,7 +18,8 @@ cdef class Plan:
 
     gateway    scalars by the names of the configuration model
     listeners  name, port (0: Unix socket), scheme, is_shared, refused_methods
-    upstreams  name, balance, hash_key, hash_bound and the effective knobs
+    upstreams  name, balance, hash_key, hash_bound, slow_start and the effective
+               knobs
     routes     name, host, kind, path, upstream (index), set_host,
                request_rules and response_rules ((op, name, value), ...),
                max_body, deadline, ambiguous_paths, error_pages; answer, status,

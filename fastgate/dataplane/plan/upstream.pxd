@@ -30,6 +30,7 @@ cdef struct UpstreamPlan:
     int64_t queue_timeout_ms
     int64_t upstream_idle_ms
     int64_t eject_for_ms
+    int64_t slow_start_ms       # 0: an endpoint that comes up has its weight at once
     int eject_failures          # 0: never
     int retries
     int retry_budget_percent

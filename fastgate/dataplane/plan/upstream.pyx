@@ -36,6 +36,7 @@ cdef list TABLE = [
     row("retry_backoff", &at, &at.retry_backoff_ms),
     row("retry_budget", &at, &at.retry_budget_percent),
     row("retry_methods", &at, &at.retry_all).one_of(METHODS),
+    row("slow_start", &at, &at.slow_start_ms),
     row("tunnel_timeout", &at, &at.tunnel_timeout_ms),
     row("upstream_idle", &at, &at.upstream_idle_ms),
     row("upstream_max", &at, &at.upstream_max),

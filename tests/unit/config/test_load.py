@@ -633,6 +633,7 @@ request_headers = { set = { "X-A" = "quote \\" tab \\t ä" }, remove = ["X-B"] }
 balance = "hash"
 hash_key = "cookie:Session"
 hash_bound = 150
+slow_start = "1m30s"
 eject = "off"
 endpoints = ["[::1]:80", { address = "unix:/x", weight = 3 }]
 [[routes]]

@@ -90,6 +90,19 @@ def test_a_key_stays_where_it_is_unless_a_bound_is_asked_for() -> None:
     assert upstream.hash_bound == 0
 
 
+@pytest.mark.parametrize(
+    ("raw", "over_ms"), [("30s", 30_000), (1, 1_000), ("1h", 3_600_000), (0, 0)]
+)
+def test_slow_start_is_a_duration_or_off(raw: object, over_ms: int) -> None:
+    assert Upstream(endpoints=["a:1"], slow_start=raw).slow_start == over_ms
+
+
+@pytest.mark.parametrize("raw", ["999ms", "1h1s", "-1s"])
+def test_slow_start_out_of_bounds_is_refused(raw: str) -> None:
+    with pytest.raises(ValidationError, match=r"outside 1s\.\.1h, or 0: at once"):
+        Upstream(endpoints=["a:1"], slow_start=raw)
+
+
 @pytest.mark.parametrize("key", ["query:", "query:a&b", "query:a=b", "query:a%20b"])
 def test_a_parameter_to_hash_by_is_one_that_a_query_can_hold(key: str) -> None:
     with pytest.raises(ValidationError, match="query:NAME"):

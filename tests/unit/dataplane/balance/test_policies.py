@@ -131,6 +131,86 @@ def test_a_thousand_members_are_all_reachable(policy):
     assert len(picks) == 1024
 
 
+def shares(group: probe.Group, region: Region, now_ms: int, n: int = 4000) -> Counter:
+    return Counter(group.pick(region, key=d, draw=d, now_ms=now_ms) for d in draws(n))
+
+
+# least-time shares out waiting, not turns: among idle ones the heaviest has them all.
+BY_SHARE = [policy for policy in POLICIES if policy != "least-time"]
+
+
+@pytest.mark.parametrize("policy", BY_SHARE)
+@pytest.mark.parametrize(
+    ("elapsed_ms", "of_its_weight"),
+    [(-5, 0.1), (0, 0.1), (15_000, 0.55), (29_999, 0.94), (30_000, 1), (1 << 40, 1)],
+)
+def test_an_endpoint_that_came_up_grows_into_its_share(
+    policy, elapsed_ms, of_its_weight
+):
+    region = region_of(10, 10)
+    probe.set_since(region, 1, 50_000)
+    group = probe.Group(policy, range(2), slow_start_ms=30_000)
+
+    counts = shares(group, region, 50_000 + elapsed_ms)
+
+    assert counts[1] / 4000 == pytest.approx(
+        of_its_weight / (1 + of_its_weight), abs=0.04
+    )
+
+
+@pytest.mark.parametrize(("in_flight", "picked"), [(8, 0), (11, 1)])
+def test_least_time_asks_one_that_came_up_when_a_tenth_of_its_weight_is_enough(
+    in_flight, picked
+):
+    region = region_of(10, 10)
+    load(region, in_flight, 0)
+    probe.set_since(region, 1, 50_000)
+    group = probe.Group("least-time", range(2), slow_start_ms=30_000)
+
+    assert group.pick(region, now_ms=50_000) == picked
+
+
+@pytest.mark.parametrize("policy", BY_SHARE)
+def test_an_endpoint_of_weight_one_gets_something_at_once(policy):
+    region = region_of(1, 1)
+    probe.set_since(region, 1, 50_000)
+    group = probe.Group(policy, range(2), slow_start_ms=30_000)
+
+    assert 0 < shares(group, region, 50_000)[1] / 4000 < 0.17
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_endpoints_that_came_up_together_share_alike(policy):
+    region = region_of(1, 1)
+    probe.set_since(region, 0, 50_000)
+    probe.set_since(region, 1, 50_000)
+    group = probe.Group(policy, range(2), slow_start_ms=30_000)
+
+    assert shares(group, region, 50_000)[0] / 4000 == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(("since_ms", "slow_start_ms"), [(50_000, 0), (0, 30_000)])
+def test_without_slow_start_or_up_from_the_beginning_the_share_is_whole(
+    policy, since_ms, slow_start_ms
+):
+    region = region_of(1, 1)
+    probe.set_since(region, 1, since_ms)
+    group = probe.Group(policy, range(2), slow_start_ms=slow_start_ms)
+
+    assert shares(group, region, 50_000)[1] / 4000 == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.parametrize("policy", BY_SHARE)
+@pytest.mark.parametrize("value", [-(1 << 63), -1, (1 << 63) - 1])
+def test_a_vandalised_time_of_coming_up_leaves_every_member_reachable(policy, value):
+    region = region_of(256, 256)
+    probe.set_since(region, 0, value)
+    group = probe.Group(policy, range(2), slow_start_ms=3_600_000)
+
+    assert set(shares(group, region, 50_000)) == {0, 1}
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("value", [-1, -(1 << 31), (1 << 31) - 1, 0])
 @pytest.mark.parametrize("value64", [-(1 << 63), (1 << 63) - 1, 0])
