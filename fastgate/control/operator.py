@@ -62,7 +62,8 @@ def read_order(body: bytes, upstreams: "Sequence[dict[str, Any]]") -> Order:
         raise RefusedError("not a JSON object")
     command, name = raw.get("command"), raw.get("upstream")
     addresses, weight = raw.get("addresses"), raw.get("weight", 0)
-    if command != "weight" and command not in ADMIN:
+    # A list of them, for what came may be unhashable.
+    if command not in [*ADMIN, "weight"]:
         raise RefusedError(
             f"command: {show(command)} is not {', '.join(ADMIN)}, weight"
         )
@@ -105,7 +106,7 @@ def carry_out(order: Order, region: "Region", events: "Events") -> list[str]:
 def _canonical(address: object) -> str:
     try:
         return str(parse_address(address, listening=False))
-    except BadValueError:
+    except (BadValueError, UnicodeError):  # a path may hold what no text can
         return ""
 
 

@@ -195,7 +195,7 @@ class Steward:
             answer = await self._ask_for_reload()
             status = 200 if answer["ok"] else 409
         elif request.path == "/endpoints":
-            answer = self._obey(await request.content.read(MOST_ORDER_BYTES + 1))
+            answer = self._obey(await _body_of(request))
             status = 200 if answer["ok"] else 409
         else:
             answer = self.status()
@@ -247,6 +247,16 @@ class Steward:
             self._take_answer(message)
         elif message.kind is Kind.STOP and not left.done():
             left.set_result(None)
+
+
+async def _body_of(request: web.BaseRequest) -> bytes:
+    """Read an order to its end, or as far as shows that it is too long."""
+    body = bytearray()
+    async for part in request.content.iter_any():
+        body += part
+        if len(body) > MOST_ORDER_BYTES:
+            break
+    return bytes(body)
 
 
 def _fail(

@@ -134,6 +134,7 @@ def test_all_is_refused_when_one_is_unknown(rig: Rig) -> None:
         b"[]",
         b"[" * 60000,
         b"x" * (1 << 17),
+        b'{"command": [], "upstream": "main", "addresses": ["a"]}',
         b'{"command": "weight", "upstream": "main", "addresses": [], "weight": 1}',
         b'{"command": "weight", "upstream": "main", "addresses": [3], "weight": 1}',
         b'{"command": "weight", "upstream": ["main"], "addresses": [""], "weight": 1}',
@@ -152,3 +153,24 @@ def test_what_is_no_order_is_refused_and_nothing_breaks(rig: Rig, body: bytes) -
     assert said["ok"] is False
     assert said["lines"]
     assert gateway.fetch("GET", "/").status == 200
+
+
+def test_an_order_may_come_in_pieces(rig: Rig) -> None:
+    origin = rig.origin()
+    gateway = rig.gateway(origin)
+    order = {"command": "drain", "upstream": "main", "addresses": [origin.address]}
+    body = json.dumps(order).encode()
+    connection = UnixConnection(gateway.admin_socket)
+    connection.putrequest("POST", "/endpoints")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[:10])
+    # Who came later is answered: the steward has read what there is.
+    for _ in range(3):
+        assert admin(gateway) == ["enabled"]
+    connection.send(body[10:])
+    answer = connection.getresponse()
+    said = json.loads(answer.read())
+    connection.close()
+
+    assert (answer.status, said["ok"]) == (200, True)
+    assert admin(gateway) == ["draining"]
